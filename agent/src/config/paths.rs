@@ -1,0 +1,79 @@
+//! Where everything lies on a device, under one root that tests and image builds may move.
+
+use std::path::{Path, PathBuf};
+
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::AppName;
+
+/// The places of one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    root: PathBuf,
+}
+
+impl Paths {
+    /// The places under `root`; `/` on a device.
+    pub fn under(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// `/etc/tidelock`: what people write.
+    pub fn etc(&self) -> PathBuf {
+        self.root.join("etc/tidelock")
+    }
+
+    /// `/etc/tidelock/config.toml`
+    pub fn config_file(&self) -> PathBuf {
+        self.etc().join("config.toml")
+    }
+
+    /// `/etc/tidelock/root.json`: the root of trust that `join` wrote.
+    pub fn root_json(&self) -> PathBuf {
+        self.etc().join("root.json")
+    }
+
+    /// `/var/lib/tidelock`: what the agent writes.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("var/lib/tidelock")
+    }
+
+    /// The signed bytes last verified, as received.
+    pub fn trust(&self) -> PathBuf {
+        self.state().join("trust")
+    }
+
+    /// Small atomic records: trials, committed, refusals, intents.
+    pub fn journal(&self) -> PathBuf {
+        self.state().join("journal")
+    }
+
+    /// The lock that is held for one turn.
+    pub fn lock(&self) -> PathBuf {
+        self.state().join("lock")
+    }
+
+    /// Everything of one app.
+    pub fn app(&self, app: &AppName) -> PathBuf {
+        self.state().join("apps").join(app.as_str())
+    }
+
+    /// The releases of one app, each named by its tree digest.
+    pub fn releases(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("releases")
+    }
+
+    /// One sealed release: `tree/`, `index`, `release.env`.
+    pub fn release(&self, app: &AppName, tree: &Digest) -> PathBuf {
+        self.releases(app).join(tree.to_string())
+    }
+
+    /// The symlink that names the release that is live.
+    pub fn current(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("current")
+    }
+
+    /// The app's own data.
+    pub fn data(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("data")
+    }
+}

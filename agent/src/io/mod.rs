@@ -1,0 +1,5 @@
+//! The hands: one file per thing touched. They choose nothing; a `Step` carries every value they need.
+//!
+//! Never here: a decision, a policy, a word for people.
+
+pub mod disk;
