@@ -4,3 +4,6 @@
 
 pub mod config;
 pub mod io;
+
+#[cfg(test)]
+mod room;

@@ -67,6 +67,11 @@ impl Paths {
         self.releases(app).join(tree.to_string())
     }
 
+    /// A release that is being made: it gets the name of [`Paths::release`] only when it is whole and durable.
+    pub fn staged(&self, app: &AppName, tree: &Digest) -> PathBuf {
+        self.releases(app).join(format!("{tree}.part"))
+    }
+
     /// The symlink that names the release that is live.
     pub fn current(&self, app: &AppName) -> PathBuf {
         self.app(app).join("current")

@@ -1,10 +1,14 @@
 //! The one door to durable effects on the file system: what is done here survives a power cut, in this order.
 //!
-//! Never here: what the bytes mean.
+//! Never here: what the bytes mean. Every effect is noted in [`trace`], so that the crash suite can replay real runs
+//! with any subset of the effects lost.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+
+use crate::io::trace;
 
 /// A durable effect that failed.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +23,20 @@ pub struct Error {
     pub source: io::Error,
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error { what, path: path.to_owned(), source }
+/// What a file system still takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// Bytes that this process may still write.
+    pub bytes: u64,
+    /// Files that may still be created; `u64::MAX` where the file system counts none.
+    pub inodes: u64,
+}
+
+/// A file of a tree that is not sealed yet: created, never opened; durable only with [`seal`].
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    path: PathBuf,
 }
 
 /// Puts `bytes` at `path`, whole or not at all: temporary file beside it, fsync, rename, fsync of the directory.
@@ -28,14 +44,99 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 /// # Errors
 /// Whatever the system says; the file at `path` is then the old one or the new one, never a part.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let temporary = PathBuf::from(name);
-    let mut file = File::create(&temporary).map_err(failed("create", &temporary))?;
+    let temporary = beside(path, ".new");
+    remove_if_there(&temporary)?;
+    let mut file = NewFile::create(&temporary)?;
     file.write_all(bytes).map_err(failed("write", &temporary))?;
-    file.sync_all().map_err(failed("fsync", &temporary))?;
-    std::fs::rename(&temporary, path).map_err(failed("rename a new file to", path))?;
-    sync_directory(path.parent().unwrap_or(Path::new("/")))
+    file.file.sync_all().map_err(failed("fsync", &temporary))?;
+    trace::note("fsync", &[&temporary]);
+    rename(&temporary, path)?;
+    sync_directory(parent(path))
+}
+
+/// Makes the symlink at `link` name `target`, in one step: a new link beside it, rename, fsync of the directory.
+///
+/// # Errors
+/// Whatever the system says; the link is then the old one or the new one.
+pub fn point(link: &Path, target: &Path) -> Result<(), Error> {
+    let temporary = beside(link, ".new");
+    remove_if_there(&temporary)?;
+    symlink(target, &temporary).map_err(failed("create the link", &temporary))?;
+    trace::note("symlink", &[target, &temporary]);
+    rename(&temporary, link)?;
+    sync_directory(parent(link))
+}
+
+/// Makes `directory` and what leads to it; each new name is durable before the next one is made in it.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn create_directories(directory: &Path) -> Result<(), Error> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let above = parent(directory);
+    create_directories(above)?;
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => made.map_err(failed("create the directory", directory))?,
+    }
+    trace::note("mkdir", &[directory]);
+    sync_directory(above)
+}
+
+/// Makes everything in `staged` durable and only then gives it the name `sealed`, in the same directory.
+///
+/// One `syncfs` for the whole tree: an fsync per file took 93 s where this took 3 s. Before Linux 5.8 `syncfs`
+/// reports no write error, so there every file is synced by itself.
+///
+/// # Errors
+/// Whatever the system says; `sealed` then does not exist.
+pub fn seal(staged: &Path, sealed: &Path) -> Result<(), Error> {
+    if syncfs_reports_errors() {
+        let handle = File::open(staged).map_err(failed("open", staged))?;
+        rustix::fs::syncfs(&handle).map_err(io::Error::from).map_err(failed("syncfs", staged))?;
+        trace::note("syncfs", &[staged]);
+    } else {
+        sync_tree(staged)?;
+    }
+    rename(staged, sealed)?;
+    sync_directory(parent(sealed))
+}
+
+/// Removes the file or link at `path`; fine when there is none.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn remove(path: &Path) -> Result<(), Error> {
+    if remove_if_there(path)? { sync_directory(parent(path)) } else { Ok(()) }
+}
+
+/// Removes the tree at `path`: it first loses its name, durably, so that no cut leaves half a tree under it.
+/// Fine when there is none; what an earlier cut left of the removal goes too.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn prune(path: &Path) -> Result<(), Error> {
+    let gone = beside(path, ".gone");
+    discard(&gone)?;
+    if path.symlink_metadata().is_ok() {
+        rename(path, &gone)?;
+        sync_directory(parent(path))?;
+        discard(&gone)?;
+    }
+    Ok(())
+}
+
+/// Moves a file that cannot be read out of the way, beside itself, and gives its new place.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn set_aside(path: &Path) -> Result<PathBuf, Error> {
+    let aside = beside(path, ".unreadable");
+    rename(path, &aside)?;
+    sync_directory(parent(path))?;
+    Ok(aside)
 }
 
 /// Makes what was created, renamed or removed in `directory` durable.
@@ -43,5 +144,182 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// Whatever the system says.
 pub fn sync_directory(directory: &Path) -> Result<(), Error> {
-    File::open(directory).and_then(|handle| handle.sync_all()).map_err(failed("fsync", directory))
+    File::open(directory).and_then(|handle| handle.sync_all()).map_err(failed("fsync", directory))?;
+    trace::note("fsync", &[directory]);
+    Ok(())
+}
+
+/// What the file system of `path` still takes.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn free(path: &Path) -> Result<Free, Error> {
+    let found = rustix::fs::statvfs(path)
+        .map_err(io::Error::from)
+        .map_err(failed("ask for the free space of", path))?;
+    let inodes = if found.f_files == 0 { u64::MAX } else { found.f_favail };
+    Ok(Free { bytes: found.f_bavail.saturating_mul(found.f_frsize), inodes })
+}
+
+impl NewFile {
+    /// Creates the file at `path`, which must not exist; no link is followed.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(path)
+            .map_err(failed("create", path))?;
+        trace::note("create", &[path]);
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Ends the writing and sets the permission bits.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn finish(self, mode: u32) -> Result<(), Error> {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        self.file.set_permissions(permissions).map_err(failed("set the mode of", &self.path))
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        trace::note_bytes(&self.path, &bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error { what, path: path.to_owned(), source }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The directory that holds `path`; `.` for a bare name, itself for `/`.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => path,
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    std::fs::rename(from, to).map_err(failed("rename a new file to", to))?;
+    trace::note("rename", &[from, to]);
+    Ok(())
+}
+
+fn remove_if_there(path: &Path) -> Result<bool, Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        removed => removed.map_err(failed("remove", path))?,
+    }
+    trace::note("unlink", &[path]);
+    Ok(true)
+}
+
+/// Removes a tree that has no name any more; not durable by itself, since nobody looks for it.
+fn discard(gone: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(gone) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        removed => removed.map_err(failed("remove the tree", gone))?,
+    }
+    trace::note("discard", &[gone]);
+    Ok(())
+}
+
+/// Before Linux 5.8 a write error that `syncfs` met was lost.
+fn syncfs_reports_errors() -> bool {
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 8)
+}
+
+fn sync_tree(path: &Path) -> Result<(), Error> {
+    let found = path.symlink_metadata().map_err(failed("look at", path))?;
+    if found.is_dir() {
+        for entry in std::fs::read_dir(path).map_err(failed("list", path))? {
+            sync_tree(&entry.map_err(failed("list", path))?.path())?;
+        }
+    }
+    // A link has no bytes of its own to sync: it is an entry of its directory.
+    if found.is_symlink() { Ok(()) } else { sync_directory(path) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::Room;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_leaves_nothing_beside_it() {
+        let room = Room::new();
+        let path = room.path().join("record.json");
+        std::fs::write(room.path().join("record.json.new"), "half a record of an earlier cut").unwrap();
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(room.names(), ["record.json"]);
+    }
+
+    #[test]
+    fn a_link_is_swapped_though_an_earlier_cut_left_its_temporary() {
+        let room = Room::new();
+        let link = room.path().join("current");
+        symlink("nowhere", room.path().join("current.new")).unwrap();
+        point(&link, Path::new("releases/a")).unwrap();
+        point(&link, Path::new("releases/b")).unwrap();
+        assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("releases/b"));
+        assert_eq!(room.names(), ["current"]);
+    }
+
+    #[test]
+    fn a_sealed_tree_has_its_name_only_when_whole_and_a_pruned_one_leaves_no_rest() {
+        let room = Room::new();
+        let (staged, sealed) = (room.path().join("a.part"), room.path().join("a"));
+        create_directories(&staged.join("tree/deep")).unwrap();
+        let mut file = NewFile::create(&staged.join("tree/deep/file")).unwrap();
+        file.write_all(b"x").unwrap();
+        file.finish(0o444).unwrap();
+        assert!(
+            NewFile::create(&staged.join("tree/deep/file")).is_err(),
+            "a staged file is never opened again"
+        );
+        sync_tree(&staged).unwrap();
+        seal(&staged, &sealed).unwrap();
+        assert_eq!(room.names(), ["a"]);
+        std::fs::create_dir(room.path().join("a.gone")).unwrap();
+        prune(&sealed).unwrap();
+        prune(&sealed).unwrap();
+        assert!(room.names().is_empty());
+    }
+
+    #[test]
+    fn an_error_names_the_path_and_keeps_the_cause_for_the_chain() {
+        let error = replace(Path::new("/proc/nowhere/x"), b"").unwrap_err();
+        assert_eq!(error.to_string(), "cannot create /proc/nowhere/x.new");
+        assert_eq!(error.source.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn free_space_is_a_number_of_this_file_system() {
+        assert!(free(Path::new("/")).unwrap().inodes > 0);
+        assert!(free(Path::new("/nowhere/at/all")).is_err());
+    }
 }

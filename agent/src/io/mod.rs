@@ -3,3 +3,4 @@
 //! Never here: a decision, a policy, a word for people.
 
 pub mod disk;
+mod trace;
