@@ -1,1 +1,3 @@
-//! One test binary, one module per suite.
+//! The fast suites: `cargo test` runs them all. Those that need the real system stand in `system.rs`.
+
+mod tidy;
