@@ -3,8 +3,11 @@
 //! A line is admitted here only if both sides break when they read it differently: names, limits, the TUF verifier,
 //! the desired state, the tree and its index. Never here: I/O, a clock, a private key, a policy.
 
+pub mod canonical;
 pub mod desired;
 pub mod digest;
+pub mod keys;
 pub mod limits;
 pub mod names;
+pub mod roles;
 pub mod time;
