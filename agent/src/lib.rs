@@ -3,6 +3,7 @@
 //! Look → decide → do: `look` gathers, `decide` chooses and touches nothing, `io` touches and chooses nothing.
 
 pub mod config;
+pub mod decide;
 pub mod io;
 
 #[cfg(test)]

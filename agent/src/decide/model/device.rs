@@ -1,0 +1,186 @@
+//! The device as it was looked at: disk, journal, and what this process remembers since it holds the lock.
+//!
+//! Never here: what a device should be (`step::Wanted`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::AppName;
+
+use super::records::{Committed, Refusal, Retry, Rollback, Setback, Trial};
+
+/// One device at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Device {
+    /// Whether it may change anything.
+    pub mode: Mode,
+    /// What may still be written under the state directory.
+    pub free: Space,
+    /// Sealed releases that are kept per app besides those in use.
+    pub keep: usize,
+    /// Every app that has a directory, a record, or a place in the desired state.
+    pub apps: BTreeMap<AppName, App>,
+}
+
+/// What the agent may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Decide and do.
+    Apply,
+    /// Decide and report.
+    Observe,
+}
+
+/// Room on a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Space {
+    /// Bytes.
+    pub bytes: u64,
+    /// Inodes; `u64::MAX` where the file system has no limit of them.
+    pub inodes: u64,
+}
+
+/// One app of a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct App {
+    /// The tree that the link names, sealed or not.
+    pub current: Option<Digest>,
+    /// Sealed trees, the newest first.
+    pub sealed: Vec<Digest>,
+    /// Trees that were begun and are not sealed.
+    pub staged: Vec<Digest>,
+    /// What the `release.toml` of each sealed tree says, or why it cannot be used.
+    pub recipes: BTreeMap<Digest, Result<Recipe, String>>,
+    /// The open trial. An unreadable record was moved aside and is none: a linked tree without record is in trial.
+    pub trial: Option<Trial>,
+    /// What passed here, the newest first, at most two.
+    pub committed: Vec<Committed>,
+    /// What is refused here, the newest first.
+    pub refusals: Vec<Refusal>,
+    /// The last trial without verdict.
+    pub setback: Option<Setback>,
+    /// A person's wish to go back.
+    pub rollback: Option<Rollback>,
+    /// A person's wish to try again.
+    pub retry: Option<Retry>,
+    /// What runs, as the service manager or the run record of this boot says.
+    pub run: Run,
+    /// What this process remembers.
+    pub memory: Memory,
+}
+
+/// What runs of an app. The hands keep it for the time of one boot (no fsync needed: a power cut stops everything):
+/// `Unclear` before a hook, `Stopped` or `Started` after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Run {
+    /// Nothing was started in this boot, or the stop hook ended (a failing one too: it cannot keep a release alive).
+    #[default]
+    Stopped,
+    /// A hook was begun and did not return.
+    Unclear,
+    /// The start hook succeeded.
+    Started {
+        /// Of which tree.
+        tree: Digest,
+        /// Time since boot when it did; deadlines count from here, whichever process looks.
+        at: Duration,
+    },
+}
+
+/// What a release says about how it is run and checked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Recipe {
+    /// Digest of the definition of the start hook.
+    pub start: Digest,
+    /// Seconds that a hook may take, before tuning.
+    pub timeout: u32,
+    /// The checks by name, before tuning.
+    pub checks: BTreeMap<String, Check>,
+}
+
+impl Recipe {
+    /// What the start hook is called among the checks; no check of a release may have this name.
+    pub const START: &'static str = "start";
+}
+
+/// One check of a release; numbers in seconds, before tuning.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Check {
+    /// Digest of what it asks (kind and arguments, not the numbers): equal means defined alike.
+    pub definition: Digest,
+    /// After the start, a failing run in this time is not counted.
+    pub grace: u32,
+    /// Between two runs.
+    pub interval: u32,
+    /// After the start, by when it must have passed.
+    pub deadline: u32,
+    /// Passes in a row that it needs.
+    pub successes: u32,
+}
+
+/// What this process remembers of an app since it holds the lock; lost with the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Memory {
+    /// The tree whose verified index is staged, and what it still needs on disk.
+    pub need: Option<(Digest, Space)>,
+    /// The tree that is staged whole and verified.
+    pub whole: Option<Digest>,
+    /// What went wrong with the last fetch.
+    pub trouble: Option<Trouble>,
+    /// A start was counted that has not been made: set by `Count`, cleared by `Start`.
+    pub counted: bool,
+    /// What the start hook and the checks said since the last start: cleared when one begins, a failed start under
+    /// [`Recipe::START`].
+    pub said: BTreeMap<String, Said>,
+}
+
+/// What a check said.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Said {
+    /// How its last run ended.
+    pub outcome: Outcome,
+    /// Passes in a row up to now.
+    pub passes: u32,
+    /// Time since boot when the last run ended.
+    pub at: Duration,
+    /// The end of its output.
+    pub output: String,
+}
+
+/// How a run of a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// As it should.
+    Passed,
+    /// Otherwise, or not within its time.
+    Failed,
+}
+
+/// A fetch that failed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Trouble {
+    /// The tree that was fetched.
+    pub tree: Digest,
+    /// What kind it was.
+    pub kind: TroubleKind,
+    /// What went wrong, in the words of the error.
+    pub message: String,
+    /// How often in a row.
+    pub tries: u32,
+    /// Time since boot of the last one.
+    pub at: Duration,
+}
+
+/// What kind of failure a fetch met; none of them ever refuses a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TroubleKind {
+    /// The publisher does not have it (404, 410).
+    Unavailable,
+    /// It was not reached, or broke off.
+    Network,
+    /// It sent other bytes than were signed.
+    Content,
+    /// This device could not write.
+    Disk,
+}

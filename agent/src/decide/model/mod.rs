@@ -1,0 +1,13 @@
+//! What is decided about: the device as it was looked at, the records it keeps, the steps it may take, the reasons.
+//!
+//! Never here: a decision.
+
+mod device;
+mod reason;
+mod records;
+mod step;
+
+pub use device::{App, Check, Device, Memory, Mode, Outcome, Recipe, Run, Said, Space, Trouble, TroubleKind};
+pub use reason::{Reason, Why};
+pub use records::{Cause, Committed, Ground, Phase, Refusal, Retry, Rollback, Setback, Setup, Trial};
+pub use step::{File, Goal, Offer, Record, Step, Want, Wanted};

@@ -1,0 +1,238 @@
+//! Reasons: stable codes for why an app is where it is, with the values that a person needs.
+//!
+//! Never here: a reason that nothing produces.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use tidelock_protocol::names::{AppName, Platform};
+
+use super::device::Space;
+use super::records::{Cause, Ground, Refusal, Setup};
+
+/// Why every app is where it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Why {
+    /// One reason per app.
+    pub apps: BTreeMap<AppName, Reason>,
+}
+
+/// Why an app is where it is, or moves.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// It is what the environment wants, and committed.
+    Synced(Setup),
+    /// No verified desired state is stored.
+    NoManifest,
+    /// The environment wants no such app on this device.
+    NotWanted,
+    /// The desired state needs words that this agent does not know.
+    AgentTooOld {
+        /// The words.
+        unknown: BTreeSet<String>,
+    },
+    /// The wanted release has no build that runs here.
+    Platform {
+        /// This device's.
+        own: Platform,
+    },
+    /// The environment and the app's role do not name the same index.
+    Disagreed {
+        /// What the environment wants.
+        wanted: Setup,
+    },
+    /// The wanted release was registered before the signed floor.
+    BelowFloor {
+        /// Its counter.
+        counter: u64,
+        /// The lowest that may be entered.
+        floor: u64,
+    },
+    /// The metadata expired: nothing new may be entered.
+    Expired,
+    /// The metadata seems to have expired, but the clock is not synchronised.
+    Clock,
+    /// It failed here, or a person went back from it.
+    Refused(Refusal),
+    /// The last trial gave no verdict: it is tried again later.
+    BackingOff {
+        /// What is tried again.
+        setup: Setup,
+        /// How it ended.
+        cause: Cause,
+        /// How often in a row.
+        tries: u32,
+        /// From now.
+        again: Duration,
+    },
+    /// There is not enough room.
+    Disk {
+        /// What is needed.
+        need: Space,
+        /// What is there.
+        free: Space,
+    },
+    /// The publisher does not have its files.
+    Unavailable {
+        /// In the words of the error.
+        message: String,
+    },
+    /// Fetching failed: network, wrong bytes, or a write.
+    Fetch {
+        /// In the words of the error.
+        message: String,
+    },
+    /// Another app is in trial: one at a time.
+    OtherTrial(AppName),
+    /// Something can be done, and another app comes first.
+    Queued,
+    /// The agent only watches; this is what it would do.
+    Observe {
+        /// The step, in words.
+        would: String,
+    },
+    /// Files are fetched and sealed.
+    Installing(Setup),
+    /// It is in trial.
+    Trying(Setup),
+    /// It goes back from a trial.
+    GoingBack {
+        /// What it leaves.
+        from: Setup,
+        /// Why.
+        cause: Cause,
+    },
+    /// The committed release is brought back: link, start or files.
+    Restoring(Setup),
+    /// The committed release does not start; it is tried again.
+    Down {
+        /// The release.
+        setup: Setup,
+        /// The end of what the start hook said.
+        said: String,
+        /// From now.
+        again: Duration,
+    },
+    /// A person asked to go back, and there is nothing to leave or nothing to go back to.
+    NothingToGoBackTo,
+    /// A person asked to try again.
+    Retrying,
+    /// What nothing needs is removed.
+    Tidying,
+}
+
+impl Reason {
+    /// The stable code: label of metrics, member of reports, what people search for.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Synced(_) => "synced",
+            Self::NoManifest => "no-manifest",
+            Self::NotWanted => "not-wanted",
+            Self::AgentTooOld { .. } => "agent-too-old",
+            Self::Platform { .. } => "platform",
+            Self::Disagreed { .. } => "disagreed",
+            Self::BelowFloor { .. } => "below-floor",
+            Self::Expired => "expired",
+            Self::Clock => "clock",
+            Self::Refused(_) => "refused",
+            Self::BackingOff { .. } => "backing-off",
+            Self::Disk { .. } => "disk",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Fetch { .. } => "fetch",
+            Self::OtherTrial(_) => "other-trial",
+            Self::Queued => "queued",
+            Self::Observe { .. } => "observe",
+            Self::Installing(_) => "installing",
+            Self::Trying(_) => "trying",
+            Self::GoingBack { .. } => "going-back",
+            Self::Restoring(_) => "restoring",
+            Self::Down { .. } => "down",
+            Self::NothingToGoBackTo => "nothing-to-go-back-to",
+            Self::Retrying => "retrying",
+            Self::Tidying => "tidying",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Synced(setup) => write!(f, "{setup} is wanted and committed"),
+            Self::NoManifest => f.write_str("no verified desired state is here yet"),
+            Self::NotWanted => f.write_str("the environment does not want this app here; it is left alone"),
+            Self::AgentTooOld { unknown } => {
+                let words: Vec<&str> = unknown.iter().map(String::as_str).collect();
+                write!(f, "the desired state needs {}, which this agent does not know: update it", words.join(", "))
+            }
+            Self::Platform { own } => write!(f, "the wanted release has no build for {own}"),
+            Self::Disagreed { wanted } => {
+                write!(f, "the environment wants {wanted}, but the app's role does not name the same index")
+            }
+            Self::BelowFloor { counter, floor } => {
+                write!(f, "the wanted release is number {counter}, below the signed floor {floor}")
+            }
+            Self::Expired => f.write_str("the metadata has expired; nothing new is entered"),
+            Self::Clock => {
+                f.write_str("the metadata seems to have expired, but the clock is not synchronised; nothing new is entered")
+            }
+            Self::Refused(refusal) => write!(f, "{} is refused since {}: {}", refusal.setup, refusal.at, refusal.ground),
+            Self::BackingOff { setup, cause, tries, again } => write!(
+                f,
+                "{setup} is tried again in {} s: {cause} ({tries} without verdict)",
+                again.as_secs()
+            ),
+            Self::Disk { need, free } => write!(
+                f,
+                "not enough room: {} bytes and {} inodes are needed, {} and {} are free",
+                need.bytes, need.inodes, free.bytes, free.inodes
+            ),
+            Self::Unavailable { message } => write!(f, "the publisher does not have the files: {message}"),
+            Self::Fetch { message } => write!(f, "fetching failed: {message}"),
+            Self::OtherTrial(other) => write!(f, "{other} is in trial, and only one app may be"),
+            Self::Queued => f.write_str("another app comes first"),
+            Self::Observe { would } => write!(f, "only watching; would {would}"),
+            Self::Installing(setup) => write!(f, "{setup} is being installed"),
+            Self::Trying(setup) => write!(f, "{setup} is in trial"),
+            Self::GoingBack { from, cause } => write!(f, "going back from {from}: {cause}"),
+            Self::Restoring(setup) => write!(f, "{setup} was committed here and is brought back"),
+            Self::Down { setup, said, again } => {
+                write!(f, "{setup} does not start, tried again in {} s: {said}", again.as_secs())
+            }
+            Self::NothingToGoBackTo => f.write_str("there is nothing to go back to"),
+            Self::Retrying => f.write_str("refusals and back-off are forgotten, as asked"),
+            Self::Tidying => f.write_str("removing what nothing needs"),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (app, reason)) in self.apps.iter().enumerate() {
+            let line = if place == 0 { "" } else { "\n" };
+            write!(f, "{line}{app}: {}: {reason}", reason.code())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Ground {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trial(cause) => fmt::Display::fmt(cause, f),
+            Self::Recipe(problem) => write!(f, "its release.toml cannot be used: {problem}"),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Check { name, said } if said.is_empty() => write!(f, "check {name} failed"),
+            Self::Check { name, said } => write!(f, "check {name} failed: {said}"),
+            Self::Starts => f.write_str("it was started as often as a trial may be, without a verdict"),
+            Self::Superseded => f.write_str("the environment wants something else"),
+            Self::Operator { owner, reason } => write!(f, "{owner} went back from it: {reason}"),
+        }
+    }
+}

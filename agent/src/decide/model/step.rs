@@ -1,0 +1,341 @@
+//! What an app should be, and the steps that lead there. A step carries every value the hands need.
+//!
+//! Never here: when a step is taken (`next`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::AppName;
+
+use super::reason::Reason;
+use super::records::{Committed, Refusal, Retry, Rollback, Setback, Setup, Trial};
+
+/// What each app should be.
+pub type Wanted = BTreeMap<AppName, Want>;
+
+/// What one app should be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Want {
+    /// This.
+    Be(Goal),
+    /// What it is; nothing new may be entered.
+    Stay(Reason),
+}
+
+/// A setup that the environment wants, and where its bytes come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Goal {
+    /// What the app should be.
+    pub setup: Setup,
+    /// The index, as the environment and the app's role name it.
+    pub index: File,
+    /// The bundle, as the app's role names it.
+    pub bundle: File,
+    /// The signed retry counter.
+    pub retry: u64,
+}
+
+/// A signed file of the repository.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct File {
+    /// Name of the target.
+    pub name: String,
+    /// Bytes as served.
+    pub length: u64,
+    /// SHA-256 of them.
+    pub sha256: Digest,
+}
+
+/// What an app's role says of a build, given only when it names the same index as the environment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offer {
+    /// The tree digest.
+    pub tree: Digest,
+    /// The index.
+    pub index: File,
+    /// The bundle.
+    pub bundle: File,
+    /// The order of its registration, held against the signed floor.
+    pub counter: u64,
+}
+
+/// The next thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// Nothing, until there is news.
+    Rest {
+        /// From now, when to ask again without news.
+        again: Option<Duration>,
+    },
+    /// Nothing for a moment, in the middle of a trial.
+    Wait {
+        /// For how long.
+        pause: Duration,
+    },
+    /// Fetch and verify the index into the staging directory of `tree`; gives `Memory::need`.
+    Index {
+        /// Of which app.
+        app: AppName,
+        /// The tree it lists.
+        tree: Digest,
+        /// The index.
+        index: File,
+    },
+    /// Stage and verify the tree, resuming what is there; gives `Memory::whole`.
+    Fetch {
+        /// Of which app.
+        app: AppName,
+        /// The tree.
+        tree: Digest,
+        /// Its staged index.
+        index: File,
+        /// Its bundle.
+        bundle: File,
+        /// The sealed tree to take what is already here from.
+        reuse: Option<Digest>,
+    },
+    /// Make the staged tree durable, then give it its name among the releases.
+    Seal {
+        /// Of which app.
+        app: AppName,
+        /// What is sealed; the version goes into `release.env`.
+        setup: Setup,
+    },
+    /// Record that a trial begins.
+    Open {
+        /// Of which app.
+        app: AppName,
+        /// The record.
+        trial: Trial,
+    },
+    /// Run the stop hook of `tree`.
+    Stop {
+        /// Of which app.
+        app: AppName,
+        /// The release that was started.
+        tree: Digest,
+        /// How long the hook may take; then its process group is ended.
+        timeout: Duration,
+    },
+    /// Let the link name `tree`.
+    Point {
+        /// Of which app.
+        app: AppName,
+        /// A sealed tree.
+        tree: Digest,
+    },
+    /// Remove the link: a first install failed, and there is nothing to go back to.
+    Unlink {
+        /// Of which app.
+        app: AppName,
+    },
+    /// Record the start of a release in trial, before it is made.
+    Count {
+        /// Of which app.
+        app: AppName,
+        /// The record with one start more.
+        trial: Trial,
+    },
+    /// Run the start hook of `tree`, which the link names.
+    Start {
+        /// Of which app.
+        app: AppName,
+        /// The release.
+        tree: Digest,
+        /// How long the hook may take; then its process group is ended.
+        timeout: Duration,
+    },
+    /// Run one check of `tree` once.
+    Probe {
+        /// Of which app.
+        app: AppName,
+        /// The release.
+        tree: Digest,
+        /// The name of the check.
+        check: String,
+        /// How long it may take; then it failed.
+        timeout: Duration,
+    },
+    /// The trial passed: record it, and close the trial.
+    Commit {
+        /// Of which app.
+        app: AppName,
+        /// The committed records, the newest first.
+        committed: Vec<Committed>,
+    },
+    /// Record that the trial goes back, before anything leads back.
+    Back {
+        /// Of which app.
+        app: AppName,
+        /// The record with its cause.
+        trial: Trial,
+    },
+    /// Refuse what was tried, and close the trial.
+    Refuse {
+        /// Of which app.
+        app: AppName,
+        /// The refusals, the newest first.
+        refusals: Vec<Refusal>,
+        /// The committed records, without the one that is refused.
+        committed: Vec<Committed>,
+    },
+    /// Close the trial without verdict; try again later.
+    Defer {
+        /// Of which app.
+        app: AppName,
+        /// What to remember.
+        setback: Setback,
+    },
+    /// Close the trial: it was committed already, or the environment wants something else.
+    Close {
+        /// Of which app.
+        app: AppName,
+    },
+    /// A person's rollback has nothing to leave or nowhere to go: drop the intent.
+    Decline {
+        /// Of which app.
+        app: AppName,
+    },
+    /// A person asked to try again: forget refusals and back-off, then the intent.
+    Forget {
+        /// Of which app.
+        app: AppName,
+    },
+    /// Remove a sealed tree that nothing needs.
+    Prune {
+        /// Of which app.
+        app: AppName,
+        /// The tree.
+        tree: Digest,
+    },
+    /// Remove a tree that was begun and is no longer wanted.
+    Discard {
+        /// Of which app.
+        app: AppName,
+        /// The tree.
+        tree: Digest,
+    },
+}
+
+/// One record of an app as it should be afterwards: one atomic write, or a removal where there is nothing to keep.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a step has at most five of them, and they are written at once"
+)]
+pub enum Record {
+    /// The open trial.
+    Trial(Option<Trial>),
+    /// What passed.
+    Committed(Vec<Committed>),
+    /// What is refused.
+    Refusals(Vec<Refusal>),
+    /// The last trial without verdict.
+    Setback(Option<Setback>),
+    /// The intent to go back.
+    Rollback(Option<Rollback>),
+    /// The intent to try again.
+    Retry(Option<Retry>),
+}
+
+impl Step {
+    /// The app that it is about.
+    pub fn app(&self) -> Option<&AppName> {
+        match self {
+            Self::Rest { .. } | Self::Wait { .. } => None,
+            Self::Index { app, .. }
+            | Self::Fetch { app, .. }
+            | Self::Seal { app, .. }
+            | Self::Open { app, .. }
+            | Self::Stop { app, .. }
+            | Self::Point { app, .. }
+            | Self::Unlink { app }
+            | Self::Count { app, .. }
+            | Self::Start { app, .. }
+            | Self::Probe { app, .. }
+            | Self::Commit { app, .. }
+            | Self::Back { app, .. }
+            | Self::Refuse { app, .. }
+            | Self::Defer { app, .. }
+            | Self::Close { app }
+            | Self::Decline { app }
+            | Self::Forget { app }
+            | Self::Prune { app, .. }
+            | Self::Discard { app, .. } => Some(app),
+        }
+    }
+
+    /// The records that this step writes, in this order, each durable before the next: all that it does, for a step
+    /// that has any. What closes something comes last, so that a cut in between repeats the step.
+    pub fn records(&self) -> Vec<Record> {
+        match self {
+            Self::Open { trial, .. } | Self::Count { trial, .. } | Self::Back { trial, .. } => {
+                vec![Record::Trial(Some(trial.clone()))]
+            }
+            Self::Commit { committed, .. } => {
+                vec![Record::Committed(committed.clone()), Record::Setback(None), Record::Trial(None)]
+            }
+            Self::Refuse { refusals, committed, .. } => vec![
+                Record::Refusals(refusals.clone()),
+                Record::Committed(committed.clone()),
+                Record::Setback(None),
+                Record::Rollback(None),
+                Record::Trial(None),
+            ],
+            Self::Defer { setback, .. } => vec![Record::Setback(Some(setback.clone())), Record::Trial(None)],
+            Self::Close { .. } => vec![Record::Trial(None)],
+            Self::Decline { .. } => vec![Record::Rollback(None)],
+            Self::Forget { .. } => {
+                vec![Record::Refusals(Vec::new()), Record::Setback(None), Record::Retry(None)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rest { again: None } => f.write_str("rest"),
+            Self::Rest { again: Some(again) } => write!(f, "rest, ask again in {} s", again.as_secs()),
+            Self::Wait { pause } => write!(f, "wait {} s", pause.as_secs()),
+            Self::Index { app, index, .. } => write!(f, "{app}: fetch the index {}", index.name),
+            Self::Fetch { app, tree, reuse, .. } => {
+                write!(f, "{app}: fetch tree {}", tree.short())?;
+                reuse.map_or(Ok(()), |reuse| write!(f, ", reusing {}", reuse.short()))
+            }
+            Self::Seal { app, setup } => write!(f, "{app}: seal {setup}"),
+            Self::Open { app, trial } => match &trial.from {
+                Some(from) => write!(f, "{app}: open the trial of {}, from {from}", trial.to),
+                None => write!(f, "{app}: open the trial of {}, the first install", trial.to),
+            },
+            Self::Stop { app, tree, .. } => write!(f, "{app}: stop tree {}", tree.short()),
+            Self::Point { app, tree } => write!(f, "{app}: point at tree {}", tree.short()),
+            Self::Unlink { app } => write!(f, "{app}: remove the link"),
+            Self::Count { app, trial } => write!(f, "{app}: count start {} of {}", trial.starts, trial.to),
+            Self::Start { app, tree, .. } => write!(f, "{app}: start tree {}", tree.short()),
+            Self::Probe { app, check, .. } => write!(f, "{app}: run the check {check}"),
+            Self::Commit { app, committed } => match committed.first() {
+                Some(newest) => write!(f, "{app}: commit {}", newest.setup),
+                None => write!(f, "{app}: commit nothing"),
+            },
+            Self::Back { app, trial } => write!(f, "{app}: record the way back from {}", trial.to),
+            Self::Refuse { app, refusals, .. } => match refusals.first() {
+                Some(newest) => write!(f, "{app}: refuse {}", newest.setup),
+                None => write!(f, "{app}: refuse nothing"),
+            },
+            Self::Defer { app, setback } => {
+                write!(f, "{app}: put off {}, without verdict (try {})", setback.setup, setback.tries)
+            }
+            Self::Close { app } => write!(f, "{app}: close the trial"),
+            Self::Decline { app } => write!(f, "{app}: decline the rollback"),
+            Self::Forget { app } => write!(f, "{app}: forget refusals and back-off"),
+            Self::Prune { app, tree } => {
+                write!(f, "{app}: remove tree {}, which nothing needs", tree.short())
+            }
+            Self::Discard { app, tree } => write!(f, "{app}: remove the unfinished tree {}", tree.short()),
+        }
+    }
+}
