@@ -1,1 +1,5 @@
 //! The publisher as a library: the rooms of the server's side. The binary `tidelock-server` is `main.rs`.
+//!
+//! Look → decide → do: `look` gathers, the pure rooms (`git::pick`, `publish::order`) choose, `turn` has it done.
+
+pub mod git;

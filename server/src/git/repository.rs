@@ -1,0 +1,439 @@
+//! A repository, local or fetched into a bare cache, and its commits.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use data_encoding::HEXLOWER;
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::time::Timestamp;
+
+use super::blobs::Blobs;
+use super::command::{FETCH, Git};
+use super::tree::{self, Entry};
+use super::{Error, Published};
+
+/// Full id of a Git object: 40 (SHA-1) or 64 (SHA-256) lower-case hex digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId(String);
+
+/// A commit and what a manifest says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Its id.
+    pub id: ObjectId,
+    /// `Name <mail>` of its author.
+    pub author: String,
+    /// When it was committed.
+    pub time: Timestamp,
+    /// First line of its message.
+    pub subject: String,
+    /// The branch that it is the head of.
+    pub branch: String,
+}
+
+/// A Git repository that is only read.
+#[derive(Debug)]
+pub struct Repository {
+    git: Git,
+    remote: Option<Remote>,
+}
+
+#[derive(Debug)]
+struct Remote {
+    address: String,
+    /// Branches fetched since the repository was opened: one turn sees one state of each.
+    fetched: BTreeSet<String>,
+}
+
+impl Repository {
+    /// Opens `source`: a path or `file://` of a repository on this machine (bare or not; only its objects and branches
+    /// are read), or `http(s)://`, `ssh://` or `user@host:path`, fetched into a bare cache below `cache`.
+    ///
+    /// # Errors
+    /// No `git`, nothing there, or the cache cannot be made. A remote is not asked yet.
+    pub fn open(source: &str, cache: &Path) -> Result<Self, Error> {
+        let refused = || Error::NotARepository { source_text: source.to_owned() };
+        let scheme = source.split_once("://").map(|(scheme, _)| scheme);
+        match scheme {
+            Some("http" | "https" | "ssh") => Self::remote(source, cache),
+            Some("file") => {
+                let path = source.trim_start_matches("file://").trim_start_matches("localhost");
+                Self::local(&percent_decoded(path).ok_or_else(refused)?, source)
+            }
+            Some(_) => Err(refused()),
+            None if Path::new(source).exists() => Self::local(Path::new(source), source),
+            None if is_scp_like(source) => Self::remote(source, cache),
+            None => Err(refused()),
+        }
+    }
+
+    fn local(path: &Path, source: &str) -> Result<Self, Error> {
+        let directory =
+            git_directory(path).ok_or_else(|| Error::NotARepository { source_text: source.to_owned() })?;
+        let git = Git::at(&directory, source);
+        git.ask("open the repository", &["rev-parse", "--git-dir"])?;
+        Ok(Self { git, remote: None })
+    }
+
+    fn remote(address: &str, cache: &Path) -> Result<Self, Error> {
+        let directory = cache.join(Digest::of(address.as_bytes()).short());
+        std::fs::create_dir_all(&directory)
+            .map_err(|source| Error::Cache { path: directory.clone(), source })?;
+        let git = Git::at(&directory, &without_password(address));
+        // Harmless where it exists, and it mends a cache that was half made.
+        git.ask("make its cache", &["init", "--quiet", "--bare"])?;
+        Ok(Self { git, remote: Some(Remote { address: address.to_owned(), fetched: BTreeSet::new() }) })
+    }
+
+    /// How messages call it: the source as given, without a password.
+    pub fn label(&self) -> &str {
+        self.git.label()
+    }
+
+    /// The commit at the head of `branch`, fetched first if the repository is remote.
+    ///
+    /// # Errors
+    /// No such branch, or git failed.
+    pub fn head(&mut self, branch: &str) -> Result<Commit, Error> {
+        if !is_branch(branch) {
+            return Err(Error::NotABranch(branch.to_owned()));
+        }
+        self.fetch(branch)?;
+        let name = format!("refs/heads/{branch}^{{commit}}");
+        let found = self.git.run(
+            "find a branch",
+            &["rev-parse", "--verify", "--quiet", "--end-of-options", &name],
+            super::command::LOCAL,
+        )?;
+        if !found.status.success() {
+            return Err(self.no_branch(branch)?);
+        }
+        let id = self.object_id("find a branch", &found.stdout)?;
+        self.commit(id, branch)
+    }
+
+    /// What `head` means for an environment last published from `published`.
+    ///
+    /// # Errors
+    /// Git failed.
+    pub fn relation(&self, published: Option<&str>, head: &ObjectId) -> Result<Published, Error> {
+        const WHAT: &str = "compare two commits";
+        let Some(text) = published else { return Ok(Published::Never) };
+        let Ok(old) = text.parse::<ObjectId>() else { return Ok(Published::Elsewhere(text.to_owned())) };
+        let args = ["merge-base", "--is-ancestor", old.as_str(), head.as_str()];
+        let output = self.git.run(WHAT, &args, super::command::LOCAL)?;
+        match output.status.code() {
+            Some(0) => Ok(Published::Ancestor(old)),
+            // 1: not an ancestor. 128: an object is missing; the head's are all there, so it is the old commit.
+            Some(1) => Ok(Published::Elsewhere(text.to_owned())),
+            Some(128) if !self.holds(&old)? => Ok(Published::Elsewhere(text.to_owned())),
+            _ => Err(self.git.failed(WHAT, output.said)),
+        }
+    }
+
+    /// What stands at `path` in `commit`: the id and whether it is a tree; `None` when nothing does. The empty path is
+    /// the commit's root.
+    ///
+    /// # Errors
+    /// Git failed.
+    pub fn at(&self, commit: &ObjectId, path: &str) -> Result<Option<(ObjectId, bool)>, Error> {
+        const WHAT: &str = "look up a path";
+        if path.is_empty() {
+            let tree = format!("{commit}^{{tree}}");
+            let id = self.git.ask(WHAT, &["rev-parse", "--verify", "--end-of-options", &tree])?;
+            return Ok(Some((self.object_id(WHAT, &id)?, true)));
+        }
+        // A literal path: neither globs nor `:(magic)` mean anything here.
+        let args = ["--literal-pathspecs", "ls-tree", "-z", "--full-tree", commit.as_str(), "--", path];
+        let answer = self.git.ask(WHAT, &args)?;
+        let Some(line) = answer.split(|b| *b == 0).find(|line| !line.is_empty()) else { return Ok(None) };
+        let text = std::str::from_utf8(line).map_err(|_| self.git.unexpected(WHAT, line))?;
+        let mut fields = text.split(['\t', ' ']);
+        match (fields.next(), fields.next(), fields.next()) {
+            (Some(_), Some(kind), Some(id)) => {
+                let id = id.parse().map_err(|_| self.git.unexpected(WHAT, line))?;
+                Ok(Some((id, kind == "tree")))
+            }
+            _ => Err(self.git.unexpected(WHAT, line)),
+        }
+    }
+
+    /// Whether the object `id` is here and is a tree.
+    ///
+    /// # Errors
+    /// Git failed.
+    pub fn has_tree(&self, id: &ObjectId) -> Result<bool, Error> {
+        let tree = format!("{id}^{{tree}}");
+        Ok(self
+            .git
+            .run("look for a tree", &["cat-file", "-e", &tree], super::command::LOCAL)?
+            .status
+            .success())
+    }
+
+    /// Everything below the tree `id`, in Git's order, directories before what is in them.
+    ///
+    /// # Errors
+    /// Git failed.
+    pub fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>, Error> {
+        const WHAT: &str = "list a tree";
+        let answer = self.git.ask(WHAT, &["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", id.as_str()])?;
+        answer
+            .split(|b| *b == 0)
+            .filter(|line| !line.is_empty())
+            .map(|line| tree::parse(line).ok_or_else(|| self.git.unexpected(WHAT, line)))
+            .collect()
+    }
+
+    /// A reader of raw blobs.
+    ///
+    /// # Errors
+    /// Git cannot be started.
+    pub fn blobs(&self) -> Result<Blobs, Error> {
+        Blobs::start(&self.git)
+    }
+
+    fn fetch(&mut self, branch: &str) -> Result<(), Error> {
+        const WHAT: &str = "fetch the branch";
+        let Some(remote) = &mut self.remote else { return Ok(()) };
+        if remote.fetched.contains(branch) {
+            return Ok(());
+        }
+        let refspec = format!("+refs/heads/{branch}:refs/heads/{branch}");
+        let args = [
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--",
+            remote.address.as_str(),
+            &refspec,
+        ];
+        let output = self.git.run(WHAT, &args, FETCH)?;
+        if output.status.success() {
+            remote.fetched.insert(branch.to_owned());
+            return Ok(());
+        }
+        if output.said.contains("couldn't find remote ref") {
+            return Err(self.no_branch(branch)?);
+        }
+        let said = output.said.replace(remote.address.as_str(), self.git.label());
+        Err(self.git.failed(WHAT, said))
+    }
+
+    fn commit(&self, id: ObjectId, branch: &str) -> Result<Commit, Error> {
+        const WHAT: &str = "read a commit";
+        let args = [
+            "log",
+            "-1",
+            "-z",
+            "--no-show-signature",
+            "--no-color",
+            "--no-decorate",
+            "--no-notes",
+            "--encoding=UTF-8",
+            "--format=tformat:%an <%ae>%n%ct%n%s",
+            id.as_str(),
+        ];
+        let answer = self.git.ask(WHAT, &args)?;
+        let text = String::from_utf8_lossy(&answer);
+        let mut lines = text.trim_end_matches(['\0', '\n']).splitn(3, '\n');
+        let (author, time) = (lines.next(), lines.next().and_then(|time| time.parse().ok()));
+        let (Some(author), Some(time)) = (author, time) else {
+            return Err(self.git.unexpected(WHAT, &answer));
+        };
+        let subject = lines.next().unwrap_or_default();
+        Ok(Commit {
+            id,
+            author: shown(author),
+            time: Timestamp::from_unix(time),
+            subject: shown(subject),
+            branch: branch.to_owned(),
+        })
+    }
+
+    fn holds(&self, id: &ObjectId) -> Result<bool, Error> {
+        let commit = format!("{id}^{{commit}}");
+        let output =
+            self.git.run("look for a commit", &["cat-file", "-e", &commit], super::command::LOCAL)?;
+        Ok(output.status.success())
+    }
+
+    fn no_branch(&self, branch: &str) -> Result<Error, Error> {
+        const WHAT: &str = "list the branches";
+        let names = match &self.remote {
+            None => self.git.ask(WHAT, &["for-each-ref", "--format=%(refname)", "refs/heads/"])?,
+            Some(remote) => {
+                let output = self.git.run(WHAT, &["ls-remote", "--heads", "--", &remote.address], FETCH)?;
+                output.stdout
+            }
+        };
+        let text = String::from_utf8_lossy(&names);
+        let mut existing: Vec<&str> =
+            text.lines().filter_map(|line| line.split("refs/heads/").nth(1)).take(20).collect();
+        if existing.is_empty() {
+            existing.push("none");
+        }
+        let (repository, branch) = (self.label().to_owned(), branch.to_owned());
+        Ok(Error::NoBranch { repository, branch, existing: existing.join(", ") })
+    }
+
+    fn object_id(&self, what: &'static str, answer: &[u8]) -> Result<ObjectId, Error> {
+        std::str::from_utf8(answer)
+            .ok()
+            .and_then(|text| text.trim_end().parse().ok())
+            .ok_or_else(|| self.git.unexpected(what, answer))
+    }
+}
+
+impl ObjectId {
+    /// The id as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for ObjectId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fits = matches!(text.len(), 40 | 64) && HEXLOWER.decode(text.as_bytes()).is_ok();
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?} is no full Git object id: expected 40 or 64 lower-case hex digits"))
+        }
+    }
+}
+
+/// A name or subject as one line without control characters, at most 500 characters.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
+}
+
+/// The Git directory of `path`: its `.git` (a directory, or the file of a linked work tree), or itself when bare.
+fn git_directory(path: &Path) -> Option<PathBuf> {
+    let inner = path.join(".git");
+    if inner.is_dir() {
+        return Some(inner);
+    }
+    if let Ok(text) = std::fs::read(&inner) {
+        let rest = text.strip_prefix(b"gitdir: ")?;
+        let end = rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
+        return Some(path.join(OsString::from_vec(rest[..end].to_vec())));
+    }
+    (path.join("HEAD").is_file() && path.join("objects").is_dir()).then(|| path.to_owned())
+}
+
+/// `user@host:path` or `host:path`, as ssh addresses are written; never something that looks like an option.
+fn is_scp_like(source: &str) -> bool {
+    source.split_once(':').is_some_and(|(host, path)| {
+        !host.is_empty() && !path.is_empty() && !host.contains('/') && !host.starts_with('-')
+    })
+}
+
+/// What `git check-ref-format --branch` takes, so that a name can never be a revision expression.
+fn is_branch(name: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let forbidden = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
+    name.split('/').all(part)
+        && !name.starts_with('-')
+        && !name.ends_with('.')
+        && !name.contains("..")
+        && !name.contains("@{")
+        && name != "@"
+        && !name.contains(forbidden)
+}
+
+/// The bytes of a `file://` path; `None` when an escape is broken.
+fn percent_decoded(path: &str) -> Option<PathBuf> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        if *first == b'%' {
+            bytes.extend(data_encoding::HEXLOWER_PERMISSIVE.decode(tail.get(..2)?).ok()?);
+            rest = &tail[2..];
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    Some(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+/// An address as it may be shown: `https://user:secret@host` without the secret.
+fn without_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let authority = rest.split('/').next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{host}{}", &rest[authority.len()..]),
+        None => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_is_never_an_option_or_an_expression() {
+        for good in ["main", "release/2026", "a-b_c.d", "ümlaut"] {
+            assert!(is_branch(good), "{good}");
+        }
+        for bad in [
+            "", "-x", "main~1", "main^", "a..b", "@{-1}", "@", "a b", "x.lock", "/a", "a/", "a//b", ".a",
+            "HEAD:x",
+        ] {
+            assert!(!is_branch(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        assert_eq!(without_password("https://me:secret@example.org/a@b"), "https://example.org/a@b");
+        assert_eq!(without_password("https://example.org/a"), "https://example.org/a");
+        assert_eq!(without_password("git@example.org:fleet"), "git@example.org:fleet");
+    }
+
+    #[test]
+    fn addresses_that_would_run_something_are_no_repositories() {
+        let cache = std::env::temp_dir();
+        for bad in [
+            "ext::sh -c x",
+            "ext://x",
+            "-oProxyCommand=x:y",
+            "--upload-pack=x",
+            "/does/not/exist",
+            "",
+            "gopher://x/y",
+        ] {
+            assert!(matches!(Repository::open(bad, &cache), Err(Error::NotARepository { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_full_ids_are_ids() {
+        assert!("a".repeat(40).parse::<ObjectId>().is_ok());
+        assert!("a".repeat(64).parse::<ObjectId>().is_ok());
+        for bad in ["HEAD".to_owned(), "a".repeat(41), "A".repeat(40), "g".repeat(40)] {
+            assert!(bad.parse::<ObjectId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_address_is_decoded() {
+        assert_eq!(percent_decoded("/a%20b"), Some(PathBuf::from("/a b")));
+        assert_eq!(percent_decoded("/a%2"), None);
+    }
+}
