@@ -63,6 +63,21 @@ impl Hasher {
     }
 }
 
+/// HMAC-SHA256 of `message` under `key` (RFC 2104).
+pub fn hmac(key: &[u8], message: &[u8]) -> Digest {
+    let hashed = Digest::of(key);
+    let key = if key.len() > 64 { hashed.as_bytes() } else { key };
+    let under = |mask: u8, message: &[u8]| {
+        let mut pad = [mask; 64];
+        pad.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+        let mut hasher = Hasher::new();
+        hasher.update(&pad);
+        hasher.update(message);
+        hasher.finish()
+    };
+    under(0x5c, under(0x36, message).as_bytes())
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&HEXLOWER.encode(&self.0))
@@ -108,6 +123,15 @@ mod tests {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").to_string(), empty);
         assert_eq!(Hasher::new().finish(), empty.parse().unwrap());
+    }
+
+    #[test]
+    fn hmac_gives_the_answers_of_rfc_4231() {
+        let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(hmac(b"Jefe", b"what do ya want for nothing?").to_string(), expected);
+        let expected = "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54";
+        let message = b"Test Using Larger Than Block-Size Key - Hash Key First";
+        assert_eq!(hmac(&[0xaa; 131], message).to_string(), expected);
     }
 
     #[test]

@@ -129,6 +129,23 @@ name!(
     "expected `any` or linux-<arch>, such as linux-arm64"
 );
 
+name!(
+    /// A device, as selectors, cohorts and reports know it.
+    DeviceId,
+    "a device id",
+    is_version,
+    "expected [0-9a-z][0-9a-z._-]{0,63}"
+);
+
+impl DeviceId {
+    /// The id of the machine that systemd's machine-id `machine` names: HMAC-SHA256 of its 32 hex digits under a
+    /// constant, so that neither the machine-id nor another program's id of this machine can be had from it.
+    pub fn of_machine(machine: &str) -> Self {
+        let digest = crate::digest::hmac(b"tidelock device id, format 1", machine.as_bytes());
+        Self(data_encoding::HEXLOWER.encode(&digest.as_bytes()[..16]))
+    }
+}
+
 impl Platform {
     /// The platform whose bundles run everywhere.
     pub fn any() -> Self {
@@ -271,6 +288,13 @@ mod tests {
         for bad in ["", ".1", "-1", "1+2", "1/2", "A", &"1".repeat(65)] {
             assert!(bad.parse::<Version>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_machine_keeps_its_device_id_for_ever() {
+        let id = DeviceId::of_machine("0123456789abcdef0123456789abcdef");
+        assert_eq!(id.as_str(), "aa7f4c86fb852f33a2514b8ed6e1fb43");
+        assert_ne!(id, DeviceId::of_machine("0123456789abcdef0123456789abcdee"));
     }
 
     #[test]

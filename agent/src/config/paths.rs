@@ -17,6 +17,11 @@ impl Paths {
         Self { root: root.to_owned() }
     }
 
+    /// Where `path`, absolute on the device, lies under this root.
+    pub fn rooted(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
     /// `/etc/tidelock`: what people write.
     pub fn etc(&self) -> PathBuf {
         self.root.join("etc/tidelock")
@@ -25,6 +30,11 @@ impl Paths {
     /// `/etc/tidelock/config.toml`
     pub fn config_file(&self) -> PathBuf {
         self.etc().join("config.toml")
+    }
+
+    /// `/etc/tidelock/apps/<app>.env`: this device's own settings for an app.
+    pub fn app_env(&self, app: &AppName) -> PathBuf {
+        self.etc().join("apps").join(format!("{app}.env"))
     }
 
     /// `/etc/tidelock/root.json`: the root of trust that `join` wrote.
