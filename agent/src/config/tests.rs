@@ -1,3 +1,5 @@
+//! The three stages of the configuration, from files to settings and refusals.
+
 use std::path::Path;
 use std::time::Duration;
 
