@@ -126,11 +126,10 @@ fn nearest(key: &str) -> Option<&'static str> {
         let bare_known = known.rsplit('.').next().unwrap_or(known);
         distance(key, known).min(distance(bare, bare_known))
     };
-    KNOWN
-        .into_iter()
-        .chain(TABLES)
-        .min_by_key(|known| far(known))
-        .filter(|known| far(known) <= (1 + bare.len() / 3).min(3))
+    // Of `url` and `report.url`, equally near to `report.ulr` by their last word, the nearer as a whole is meant.
+    let candidates = KNOWN.into_iter().chain(TABLES);
+    let best = candidates.min_by_key(|known| (far(known), distance(key, known)));
+    best.filter(|known| far(known) <= (1 + bare.len() / 3).min(3))
 }
 
 /// How many letters must be changed, added or taken away to make `one` of `other` (Levenshtein).
