@@ -6,8 +6,11 @@
 pub mod canonical;
 pub mod desired;
 pub mod digest;
+pub mod index;
 pub mod keys;
+pub mod layout;
 pub mod limits;
 pub mod names;
 pub mod roles;
 pub mod time;
+pub mod tree;
