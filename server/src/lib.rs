@@ -3,3 +3,4 @@
 //! Look → decide → do: `look` gathers, the pure rooms (`git::pick`, `publish::order`) choose, `turn` has it done.
 
 pub mod git;
+pub mod web;
