@@ -339,7 +339,12 @@ fn git_directory(path: &Path) -> Option<PathBuf> {
 /// `user@host:path` or `host:path`, as ssh addresses are written; never something that looks like an option.
 fn is_scp_like(source: &str) -> bool {
     source.split_once(':').is_some_and(|(host, path)| {
-        !host.is_empty() && !path.is_empty() && !host.contains('/') && !host.starts_with('-')
+        // `ext::command` is a remote helper, which would run the command.
+        !host.is_empty()
+            && !path.is_empty()
+            && !path.starts_with(':')
+            && !host.contains('/')
+            && !host.starts_with('-')
     })
 }
 
