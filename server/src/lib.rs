@@ -2,5 +2,6 @@
 //!
 //! Look → decide → do: `look` gathers, the pure rooms (`git::pick`, `publish::order`) choose, `turn` has it done.
 
+pub mod config;
 pub mod git;
 pub mod web;
