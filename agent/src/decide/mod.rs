@@ -2,4 +2,4 @@
 //!
 //! Never here: a clock (time is an argument), a file, a socket, a process, randomness (a seed is an argument).
 
-pub mod model;
+pub mod clock;

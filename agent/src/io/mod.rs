@@ -2,5 +2,7 @@
 //!
 //! Never here: a decision, a policy, a word for people.
 
+pub mod clock;
 pub mod disk;
+pub mod http;
 mod trace;
