@@ -4,4 +4,5 @@
 
 pub mod config;
 pub mod git;
+pub mod keys;
 pub mod web;
