@@ -57,6 +57,11 @@ impl Paths {
         self.state().join("journal")
     }
 
+    /// `/run/tidelock`: what is true until the next boot.
+    pub fn run(&self) -> PathBuf {
+        self.root.join("run/tidelock")
+    }
+
     /// The lock that is held for one turn.
     pub fn lock(&self) -> PathBuf {
         self.state().join("lock")

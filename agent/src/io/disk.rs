@@ -44,14 +44,21 @@ pub struct NewFile {
 /// # Errors
 /// Whatever the system says; the file at `path` is then the old one or the new one, never a part.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let temporary = beside(path, ".new");
-    remove_if_there(&temporary)?;
-    let mut file = NewFile::create(&temporary)?;
-    file.write_all(bytes).map_err(failed("write", &temporary))?;
+    let (temporary, file) = written_beside(path, bytes)?;
     file.file.sync_all().map_err(failed("fsync", &temporary))?;
     trace::note("fsync", &[&temporary]);
     rename(&temporary, path)?;
     sync_directory(parent(path))
+}
+
+/// Puts `bytes` at `path`, whole or not at all as long as the machine keeps its power: for what means nothing after
+/// the next boot.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn replace_for_boot(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let (temporary, _) = written_beside(path, bytes)?;
+    rename(&temporary, path)
 }
 
 /// Makes the symlink at `link` name `target`, in one step: a new link beside it, rename, fsync of the directory.
@@ -216,6 +223,14 @@ fn parent(path: &Path) -> &Path {
         Some(above) => above,
         None => path,
     }
+}
+
+fn written_beside(path: &Path, bytes: &[u8]) -> Result<(PathBuf, NewFile), Error> {
+    let temporary = beside(path, ".new");
+    remove_if_there(&temporary)?;
+    let mut file = NewFile::create(&temporary)?;
+    file.write_all(bytes).map_err(failed("write", &temporary))?;
+    Ok((temporary, file))
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), Error> {

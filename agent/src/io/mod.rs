@@ -2,7 +2,11 @@
 //!
 //! Never here: a decision, a policy, a word for people.
 
+pub mod activate;
 pub mod clock;
 pub mod disk;
 pub mod http;
+pub mod journal;
+pub mod lock;
 mod trace;
+pub mod wake;

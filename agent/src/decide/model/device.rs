@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 
@@ -72,7 +73,8 @@ pub struct App {
 
 /// What runs of an app. The hands keep it for the time of one boot (no fsync needed: a power cut stops everything):
 /// `Unclear` before a hook, `Stopped` or `Started` after it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Run {
     /// Nothing was started in this boot, or the stop hook ended (a failing one too: it cannot keep a release alive).
     #[default]
@@ -136,7 +138,7 @@ pub struct Memory {
 }
 
 /// What a check said.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Said {
     /// How its last run ended.
     pub outcome: Outcome,
@@ -149,7 +151,8 @@ pub struct Said {
 }
 
 /// How a run of a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// As it should.
     Passed,

@@ -1,0 +1,252 @@
+//! What the device remembers: small records, each one atomic write, one file per app and kind.
+//!
+//! Never here: what a record means. A record that cannot be read is told apart from one that is not there; who holds
+//! the lock moves it aside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tidelock_protocol::names::AppName;
+
+use super::disk;
+use super::lock::Lock;
+use crate::config::Paths;
+use crate::decide::model::{Committed, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial};
+
+#[cfg(test)]
+mod tests;
+
+/// The format that this version writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+/// No record is nearly as long: 32 refusals with the ends of their outputs.
+const LIMIT: u64 = 4 * 1024 * 1024;
+
+/// Everything that is remembered of one app.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    /// The open trial.
+    pub trial: Option<Trial>,
+    /// What passed, the newest first.
+    pub committed: Vec<Committed>,
+    /// What is refused, the newest first.
+    pub refusals: Vec<Refusal>,
+    /// The last trial without verdict.
+    pub setback: Option<Setback>,
+    /// A person's wish to go back.
+    pub rollback: Option<Rollback>,
+    /// A person's wish to try again.
+    pub retry: Option<Retry>,
+    /// The records that are there and cannot be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A record that is there and cannot be read; it counts as not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// What runs of an app and what its hook and checks said last: kept for the time of one boot, and without fsync, since
+/// a power cut stops everything that it tells of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// What runs.
+    pub run: Run,
+    /// What the start hook and the checks said since the last start.
+    pub said: BTreeMap<String, Said>,
+}
+
+/// The journal of one device.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    records: PathBuf,
+    running: PathBuf,
+    boot: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    format: u32,
+    record: T,
+}
+
+impl Journal {
+    /// The journal at its places.
+    ///
+    /// # Errors
+    /// The kernel does not tell which boot this is.
+    pub fn at(paths: &Paths) -> Result<Self, disk::Error> {
+        let path = Path::new("/proc/sys/kernel/random/boot_id");
+        let boot = std::fs::read_to_string(path).map_err(failed("read", path))?;
+        Ok(Self { records: paths.journal(), running: paths.run(), boot: boot.trim().to_owned() })
+    }
+
+    /// The apps that have a record.
+    ///
+    /// # Errors
+    /// The directory cannot be listed.
+    pub fn apps(&self) -> Result<BTreeSet<AppName>, disk::Error> {
+        let entries = match std::fs::read_dir(&self.records) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            entries => entries.map_err(failed("list", &self.records))?,
+        };
+        let mut apps = BTreeSet::new();
+        for entry in entries {
+            let name = entry.map_err(failed("list", &self.records))?.file_name();
+            let parts = name.to_str().and_then(|name| name.strip_suffix(".json")?.split_once('.'));
+            apps.extend(parts.and_then(|(app, _)| app.parse().ok()));
+        }
+        Ok(apps)
+    }
+
+    /// Everything that is remembered of `app`.
+    pub fn read(&self, app: &AppName) -> Records {
+        let mut unreadable = Vec::new();
+        Records {
+            trial: self.one(app, "trial", &mut unreadable),
+            committed: self.one(app, "committed", &mut unreadable).unwrap_or_default(),
+            refusals: self.one(app, "refusals", &mut unreadable).unwrap_or_default(),
+            setback: self.one(app, "setback", &mut unreadable),
+            rollback: self.one(app, "rollback", &mut unreadable),
+            retry: self.one(app, "retry", &mut unreadable),
+            unreadable,
+        }
+    }
+
+    /// Writes `record`, or removes it where it is empty; durable when this returns.
+    ///
+    /// # Errors
+    /// Whatever the system says; the record is then the old one or the new one.
+    pub fn write(&self, _lock: &Lock, app: &AppName, record: &Record) -> Result<(), disk::Error> {
+        match record {
+            Record::Trial(trial) => self.keep(app, "trial", trial.as_ref()),
+            Record::Committed(list) => self.keep(app, "committed", some(list)),
+            Record::Refusals(list) => self.keep(app, "refusals", some(list)),
+            Record::Setback(setback) => self.keep(app, "setback", setback.as_ref()),
+            Record::Rollback(intent) => self.keep(app, "rollback", intent.as_ref()),
+            Record::Retry(intent) => self.keep(app, "retry", intent.as_ref()),
+        }
+    }
+
+    /// Writes a person's wish to go back; without the lock, whose holder it is told to.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn ask_rollback(&self, app: &AppName, intent: &Rollback) -> Result<(), disk::Error> {
+        self.keep(app, "rollback", Some(intent))
+    }
+
+    /// Writes a person's wish to try again; without the lock, whose holder it is told to.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn ask_retry(&self, app: &AppName, intent: &Retry) -> Result<(), disk::Error> {
+        self.keep(app, "retry", Some(intent))
+    }
+
+    /// Moves a record that cannot be read out of the way, for a person to look at, and gives its new place.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn set_aside(&self, _lock: &Lock, record: &Unreadable) -> Result<PathBuf, disk::Error> {
+        disk::set_aside(&record.path)
+    }
+
+    /// What runs of `app` since this boot, as far as is known.
+    pub fn running(&self, app: &AppName) -> Running {
+        #[derive(Deserialize)]
+        struct OfBoot {
+            boot: String,
+            running: Running,
+        }
+        let kept = load::<OfBoot>(&self.running.join(format!("{app}.json")));
+        match kept {
+            Ok(Some(kept)) if kept.boot == self.boot => kept.running,
+            // Unreadable: something was begun in this boot, and nobody knows how it ended.
+            Err(_) => Running { run: Run::Unclear, said: BTreeMap::new() },
+            Ok(_) => Running::default(),
+        }
+    }
+
+    /// Remembers what runs of `app`, for the time of this boot.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn keep_running(&self, _lock: &Lock, app: &AppName, running: &Running) -> Result<(), disk::Error> {
+        #[derive(Serialize)]
+        struct OfBoot<'a> {
+            boot: &'a str,
+            running: &'a Running,
+        }
+        disk::create_directories(&self.running)?;
+        let path = self.running.join(format!("{app}.json"));
+        let bytes = encode(&OfBoot { boot: &self.boot, running }, &path)?;
+        disk::replace_for_boot(&path, &bytes)
+    }
+
+    fn one<T: DeserializeOwned>(&self, app: &AppName, kind: &str, bad: &mut Vec<Unreadable>) -> Option<T> {
+        let path = self.file(app, kind);
+        match load(&path) {
+            Ok(record) => record,
+            Err(problem) => {
+                bad.push(Unreadable { path, problem });
+                None
+            }
+        }
+    }
+
+    fn keep<T: Serialize>(&self, app: &AppName, kind: &str, record: Option<&T>) -> Result<(), disk::Error> {
+        let path = self.file(app, kind);
+        let Some(record) = record else { return disk::remove(&path) };
+        disk::create_directories(&self.records)?;
+        disk::replace(&path, &encode(record, &path)?)
+    }
+
+    fn file(&self, app: &AppName, kind: &str) -> PathBuf {
+        self.records.join(format!("{app}.{kind}.json"))
+    }
+}
+
+/// Whether the record of this file name is a person's wish.
+pub(super) fn is_intent(name: &str) -> bool {
+    name.ends_with(".rollback.json") || name.ends_with(".retry.json")
+}
+
+fn some<T>(list: &Vec<T>) -> Option<&Vec<T>> {
+    Some(list).filter(|list| !list.is_empty())
+}
+
+fn encode<T: Serialize>(record: &T, path: &Path) -> Result<Vec<u8>, disk::Error> {
+    let bytes = serde_json::to_vec(&Envelope { format: FORMAT, record });
+    bytes.map_err(io::Error::from).map_err(failed("write a record for", path))
+}
+
+/// The record at `path`; none where there is no file; what is wrong with it otherwise.
+fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
+    #[derive(Deserialize)]
+    struct Peek {
+        format: u32,
+    }
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|error| error.to_string())?,
+    };
+    let Peek { format } = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    if format > FORMAT {
+        return Err(format!("its format is {format}, and this agent reads formats up to {FORMAT}"));
+    }
+    let envelope: Envelope<T> = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    Ok(Some(envelope.record))
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> disk::Error {
+    move |source| disk::Error { what, path: path.to_owned(), source }
+}

@@ -1,0 +1,126 @@
+//! What ends a pause early: a signal that asks the agent to end, one that asks it to look at once, or an intent that a
+//! person has just written. Every wait of the agent goes through here, so none outlasts a wish to stop.
+//!
+//! Never here: what is waited for, or what is then done.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+
+/// How a pause ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// Its time was over, or what was waited on is ready.
+    Elapsed,
+    /// Somebody asked the agent to look at once.
+    Poked,
+    /// Somebody asked the agent to end.
+    Stopped,
+}
+
+/// The ears of the process.
+#[derive(Debug)]
+pub struct Wake {
+    stop: Arc<AtomicBool>,
+    poke: Arc<AtomicBool>,
+    signals: UnixStream,
+    intents: Option<OwnedFd>,
+}
+
+impl Wake {
+    /// Listens to SIGTERM and SIGINT (end), SIGUSR1 (look at once), and to records that get their name in `journal`.
+    ///
+    /// # Errors
+    /// The system gives no pipe or no handler. A journal that cannot be watched is only not listened to: intents are
+    /// then seen at the next look.
+    pub fn listen(journal: &Path) -> io::Result<Self> {
+        let (signals, write) = UnixStream::pair()?;
+        signals.set_nonblocking(true)?;
+        let (stop, poke) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        for (signal, flag) in [(SIGTERM, &stop), (SIGINT, &stop), (SIGUSR1, &poke)] {
+            signal_hook::flag::register(signal, Arc::clone(flag))?;
+            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+        }
+        let intents = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+            .and_then(|fd| inotify::add_watch(&fd, journal, inotify::WatchFlags::MOVED_TO).map(|_| fd));
+        Ok(Self { stop, poke, signals, intents: intents.ok() })
+    }
+
+    /// Whether somebody asked the agent to end.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Waits for at most `time`.
+    pub fn pause(&self, time: Duration) -> Woken {
+        self.wait(None, time)
+    }
+
+    /// Waits until `ready` can be read, or for at most `time`.
+    pub fn wait(&self, ready: Option<BorrowedFd<'_>>, time: Duration) -> Woken {
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        fds.extend(self.intents.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        fds.extend(ready.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        if !self.stopped() {
+            // An error here is an interruption by a signal, which the flags tell.
+            let _ = poll(&mut fds, Timespec::try_from(time).ok().as_ref());
+        }
+        self.drain_signals();
+        let intent = self.intents.as_ref().is_some_and(|fd| wrote_intent(fd.as_fd()));
+        if self.stopped() {
+            Woken::Stopped
+        } else if self.poke.swap(false, Ordering::Relaxed) || intent {
+            Woken::Poked
+        } else {
+            Woken::Elapsed
+        }
+    }
+
+    fn drain_signals(&self) {
+        let mut bytes = [0; 64];
+        while matches!((&self.signals).read(&mut bytes), Ok(read) if read > 0) {}
+    }
+}
+
+/// Whether one of the records that got their name since the last look is an intent.
+fn wrote_intent(fd: BorrowedFd<'_>) -> bool {
+    let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 4096];
+    let mut events = inotify::Reader::new(fd, &mut buffer);
+    let mut found = false;
+    while let Ok(event) = events.next() {
+        found |= event.file_name().is_some_and(|name| super::journal::is_intent(&name.to_string_lossy()));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::Room;
+
+    #[test]
+    fn an_intent_ends_a_pause_and_another_record_does_not() {
+        let room = Room::new();
+        let wake = Wake::listen(room.path()).unwrap();
+        crate::io::disk::replace(&room.path().join("web.trial.json"), b"{}").unwrap();
+        assert_eq!(wake.pause(Duration::ZERO), Woken::Elapsed);
+        crate::io::disk::replace(&room.path().join("web.rollback.json"), b"{}").unwrap();
+        assert_eq!(wake.pause(Duration::from_secs(60)), Woken::Poked);
+        assert_eq!(wake.pause(Duration::ZERO), Woken::Elapsed);
+    }
+
+    #[test]
+    fn a_journal_that_is_not_there_costs_only_the_ear_for_it() {
+        let wake = Wake::listen(Path::new("/nowhere")).unwrap();
+        assert_eq!(wake.pause(Duration::ZERO), Woken::Elapsed);
+        assert!(!wake.stopped());
+    }
+}
