@@ -3,3 +3,4 @@
 //! Never here: a clock (time is an argument), a file, a socket, a process, randomness (a seed is an argument).
 
 pub mod clock;
+pub mod model;
