@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 
-use super::records::{Committed, Refusal, Retry, Rollback, Setback, Trial};
+use super::records::{Committed, Refusal, Retry, Rollback, Setback, Setup, Trial};
 
 /// One device at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +20,8 @@ pub struct Device {
     pub free: Space,
     /// Sealed releases that are kept per app besides those in use.
     pub keep: usize,
+    /// Derived from the device id: spreads what devices would otherwise do at the same moment.
+    pub seed: u64,
     /// Every app that has a directory, a record, or a place in the desired state.
     pub apps: BTreeMap<AppName, App>,
 }
@@ -69,6 +71,54 @@ pub struct App {
     pub run: Run,
     /// What this process remembers.
     pub memory: Memory,
+}
+
+impl App {
+    /// The committed record of what the link names; none: it names nothing, or a release that is in trial.
+    pub fn standing(&self) -> Option<&Committed> {
+        self.committed.iter().find(|committed| Some(committed.setup.tree) == self.current)
+    }
+
+    /// The sealed tree that the link names though it was never committed: in trial, whatever became of its record.
+    pub fn in_trial_without_record(&self) -> Option<Digest> {
+        let tree = self.current.filter(|tree| self.sealed.contains(tree))?;
+        (self.trial.is_none() && self.standing().is_none()).then_some(tree)
+    }
+
+    /// The newest committed setup other than the one that the link names, if its tree is still sealed.
+    pub fn previous(&self) -> Option<&Setup> {
+        let standing = self.standing().map(|committed| &committed.setup);
+        let others = self.committed.iter().map(|committed| &committed.setup);
+        others.filter(|setup| self.sealed.contains(&setup.tree)).find(|setup| Some(*setup) != standing)
+    }
+
+    /// The committed record of `setup`.
+    pub fn committed_as(&self, setup: &Setup) -> Option<&Committed> {
+        self.committed.iter().find(|committed| committed.setup.is(setup))
+    }
+
+    /// Whether the newest committed record is the end of this very trial: then it passed, whatever else is open.
+    pub fn passed(&self, trial: &Trial) -> bool {
+        let newest = self.committed.first();
+        newest.is_some_and(|newest| newest.serial == trial.serial && newest.setup.is(&trial.to))
+    }
+
+    /// What the start hook of `setup`, which the link names, said when it failed.
+    pub fn start_failed(&self, setup: &Setup) -> Option<&Said> {
+        let said = self.memory.said.get(Recipe::START).filter(|said| said.outcome == Outcome::Failed);
+        said.filter(|_| self.current == Some(setup.tree))
+    }
+
+    /// How often in a row it failed: those that failed least come first.
+    pub fn failures(&self) -> u32 {
+        let trials = self.setback.as_ref().map_or(0, |setback| setback.tries);
+        trials.saturating_add(self.memory.trouble.as_ref().map_or(0, |trouble| trouble.tries))
+    }
+
+    /// The serial of its next trial.
+    pub fn next_serial(&self) -> u64 {
+        self.committed.first().map_or(1, |newest| newest.serial.saturating_add(1))
+    }
 }
 
 /// What runs of an app. The hands keep it for the time of one boot (no fsync needed: a power cut stops everything):
@@ -128,12 +178,12 @@ pub struct Memory {
     pub need: Option<(Digest, Space)>,
     /// The tree that is staged whole and verified.
     pub whole: Option<Digest>,
-    /// What went wrong with the last fetch.
+    /// What went wrong with the last `Index` or `Fetch`; cleared by `Seal`.
     pub trouble: Option<Trouble>,
     /// A start was counted that has not been made: set by `Count`, cleared by `Start`.
     pub counted: bool,
-    /// What the start hook and the checks said since the last start: cleared when one begins, a failed start under
-    /// [`Recipe::START`].
+    /// What the checks said since the last hook: cleared when a start or a stop begins; a failed start stands here
+    /// under [`Recipe::START`].
     pub said: BTreeMap<String, Said>,
 }
 

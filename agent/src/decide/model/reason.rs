@@ -231,6 +231,7 @@ impl fmt::Display for Cause {
             Self::Check { name, said } if said.is_empty() => write!(f, "check {name} failed"),
             Self::Check { name, said } => write!(f, "check {name} failed: {said}"),
             Self::Starts => f.write_str("it was started as often as a trial may be, without a verdict"),
+            Self::Gone => f.write_str("its files are no longer there"),
             Self::Superseded => f.write_str("the environment wants something else"),
             Self::Operator { owner, reason } => write!(f, "{owner} went back from it: {reason}"),
         }

@@ -78,7 +78,7 @@ pub enum Phase {
 pub enum Cause {
     /// A check, or the start hook, failed.
     Check {
-        /// Its name; [`super::Recipe::START`] for the start hook.
+        /// Its name; `Recipe::START` for the start hook.
         name: String,
         /// The end of what it said.
         said: String,
@@ -87,6 +87,8 @@ pub enum Cause {
     Starts,
     /// The environment wants something else by now.
     Superseded,
+    /// Its sealed tree is no longer there.
+    Gone,
     /// A person went back from it.
     Operator {
         /// Who.

@@ -21,7 +21,22 @@ pub enum Want {
     /// This.
     Be(Goal),
     /// What it is; nothing new may be entered.
-    Stay(Reason),
+    Stay {
+        /// Why.
+        reason: Reason,
+        /// The signed retry counter, 0 where none is known: a refusal written now remembers it.
+        retry: u64,
+    },
+}
+
+impl Want {
+    /// The signed retry counter.
+    pub const fn retry(&self) -> u64 {
+        match self {
+            Self::Be(goal) => goal.retry,
+            Self::Stay { retry, .. } => *retry,
+        }
+    }
 }
 
 /// A setup that the environment wants, and where its bytes come from.
@@ -29,10 +44,11 @@ pub enum Want {
 pub struct Goal {
     /// What the app should be.
     pub setup: Setup,
-    /// The index, as the environment and the app's role name it.
+    /// The index, as the environment names it.
     pub index: File,
-    /// The bundle, as the app's role names it.
-    pub bundle: File,
+    /// The bundle, as the app's role names it together with this very index. None: nobody vouches for it now, and
+    /// the setup was committed here; it may be pointed at, not fetched.
+    pub bundle: Option<File>,
     /// The signed retry counter.
     pub retry: u64,
 }
@@ -157,6 +173,10 @@ pub enum Step {
         check: String,
         /// How long it may take; then it failed.
         timeout: Duration,
+        /// The passes in a row to note when it passes.
+        if_passed: u32,
+        /// The passes in a row to note when it fails: none, or in the grace what there was.
+        if_failed: u32,
     },
     /// The trial passed: record it, and close the trial.
     Commit {

@@ -1,0 +1,87 @@
+//! When to ask again: spread over the fleet, later after failures, never in step with other devices.
+//!
+//! Never here: randomness (a seed comes in), a clock, the asking itself.
+
+use std::time::Duration;
+
+use tidelock_protocol::digest::Digest;
+
+/// Longest time between two polls of a publisher that fails, unless the owner set a longer interval.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// Longest `Retry-After` that is honoured.
+const LONGEST_WORD: Duration = Duration::from_secs(24 * 3600);
+/// Bounds of the first pause after a failure; an eighth of the interval in between.
+const FIRST: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// How the last poll ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// With an answer, news or none.
+    Answered,
+    /// Without.
+    Failed {
+        /// How often in a row, this one included.
+        failures: u32,
+        /// What the publisher asked for, by `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// A number that is this device's own and always the same, from its id.
+pub fn seed(id: &str) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&Digest::of(id.as_bytes()).as_bytes()[..8]);
+    u64::from_be_bytes(first)
+}
+
+/// How long to wait before the first poll of this boot: a place in the interval that is the device's own, so that
+/// devices that get power at the same moment do not ask at the same moment.
+pub fn first(every: Duration, device: u64) -> Duration {
+    share(every, device)
+}
+
+/// How long to wait from now (`boot` is the time since the machine booted) until the next poll.
+///
+/// Answered: until the device's own place in the next interval, so that an outage which all devices met leaves no
+/// echo, and a little more or less (a twentieth). Failed: a pause that doubles, from half of it to all of it by
+/// `chance`; a `Retry-After` is a lower bound, and is spread over one interval more since all devices read the same.
+pub fn pause(polled: Polled, every: Duration, boot: Duration, device: u64, chance: u64) -> Duration {
+    match polled {
+        Polled::Answered => {
+            let place = share(every, device);
+            let into = Duration::from_millis(remainder(boot, every));
+            let until = if place > into { place - into } else { every + place - into };
+            // Two polls are never closer than half an interval: the place just ahead is then the next one but one.
+            let until = if until < every / 2 { until + every } else { until };
+            until + share(every / 20, chance)
+        }
+        Polled::Failed { failures, retry_after } => {
+            let base = (every / 8).clamp(FIRST.0, FIRST.1);
+            let own = backoff((base, LONGEST.max(every)), failures, chance);
+            match retry_after {
+                Some(asked) => own.max(asked.min(LONGEST_WORD) + share(every, chance)),
+                None => own,
+            }
+        }
+    }
+}
+
+/// A pause that doubles with each failure in a row (1: the first), from `first` up to `most`; half of it is fixed,
+/// half is spread by `seed`.
+pub fn backoff((first, most): (Duration, Duration), failures: u32, seed: u64) -> Duration {
+    let doubled = first.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+    let whole = doubled.min(most);
+    let mixed = seed ^ u64::from(failures).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    whole / 2 + share(whole / 2, mixed.wrapping_mul(0xff51_afd7_ed55_8ccd))
+}
+
+/// The part of `whole` that `number` stands for, in [0, whole).
+fn share(whole: Duration, number: u64) -> Duration {
+    let millis = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX);
+    let part = (u128::from(millis) * u128::from(number)) >> 64;
+    Duration::from_millis(u64::try_from(part).unwrap_or(0))
+}
+
+fn remainder(time: Duration, every: Duration) -> u64 {
+    u64::try_from(time.as_millis() % every.as_millis().max(1)).unwrap_or(0)
+}

@@ -1,0 +1,217 @@
+//! At rest: no trial is open. A person's wish first, then what was committed, then what the environment wants.
+//!
+//! Never here: a start that was not committed before (`trial`).
+
+use std::time::Duration;
+
+use tidelock_protocol::desired::Tuning;
+use tidelock_protocol::digest::Digest;
+
+use super::back;
+use super::model::{
+    App, Cause, Committed, Goal, Ground, Phase, Reason, Run, Setup, Space, Step, Trial, TroubleKind, Want,
+};
+use super::next::{Case, Decision};
+use super::poll;
+use super::trial::{Toward, toward};
+
+/// How long after a failed start a committed release is started again.
+const START_AGAIN: Duration = Duration::from_secs(60);
+/// Back-off of a setup whose trial gave no verdict: the first time, and at most.
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(6 * 3600));
+/// Back-off of a fetch that failed: the first time, and at most.
+const FETCH_AGAIN: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3600));
+
+/// The step of an app without an open trial.
+pub(super) fn decide(case: &Case<'_>) -> Decision {
+    let other = || Some((Step::Rest { again: None }, Reason::OtherTrial(case.other?.clone())));
+    let decision = (intent(case).or_else(|| adopt(case)))
+        .map(|decision| if begins_trial(&decision) { other().unwrap_or(decision) } else { decision })
+        .or_else(|| restore(case))
+        .or_else(other)
+        .or_else(|| tidy(case, case.device.keep))
+        .unwrap_or_else(|| pursue(case));
+    match (decision, down(case)) {
+        ((Step::Rest { again }, _), Some((time, reason))) => {
+            (Step::Rest { again: Some(again.map_or(time, |again| again.min(time))) }, reason)
+        }
+        (decision, _) => decision,
+    }
+}
+
+/// A person asked to try again, or to go back.
+fn intent(case: &Case<'_>) -> Option<Decision> {
+    let (app, name) = (case.app, case.name);
+    if app.retry.is_some() {
+        return Some((Step::Forget { app: name.clone() }, Reason::Retrying));
+    }
+    let rollback = app.rollback.as_ref()?;
+    let leaves = app.standing().filter(|standing| standing.setup.tree == rollback.leave);
+    Some(match (leaves, app.previous()) {
+        (Some(leaves), Some(previous)) => {
+            let cause = Cause::Operator { owner: rollback.owner.clone(), reason: rollback.reason.clone() };
+            let reason = Reason::GoingBack { from: leaves.setup.clone(), cause: cause.clone() };
+            let opened = open(case, Some(previous), &leaves.setup);
+            let trial = Trial { phase: Phase::Back { cause }, ..opened };
+            (Step::Back { app: name.clone(), trial }, reason)
+        }
+        // A release in trial is adopted first, and then left as its record says.
+        _ if adopt(case).is_some_and(|_| app.current == Some(rollback.leave)) => return None,
+        _ => (Step::Decline { app: name.clone() }, Reason::NothingToGoBackTo),
+    })
+}
+
+fn begins_trial(decision: &Decision) -> bool {
+    matches!(decision.0, Step::Open { .. } | Step::Back { .. })
+}
+
+/// A sealed release that the link names and that was never committed is in trial, whatever became of its record.
+pub(super) fn adopt(case: &Case<'_>) -> Option<Decision> {
+    let tree = case.app.in_trial_without_record()?;
+    let to = match case.want {
+        Want::Be(goal) if goal.setup.tree == tree => goal.setup.clone(),
+        _ => Setup { tree, tuning: Tuning::default(), version: None },
+    };
+    let trial = open(case, case.app.previous(), &to);
+    Some((Step::Open { app: case.name.clone(), trial }, Reason::Trying(to)))
+}
+
+fn open(case: &Case<'_>, from: Option<&Setup>, to: &Setup) -> Trial {
+    let earlier = case.app.setback.as_ref().filter(|setback| setback.setup.is(to));
+    Trial {
+        serial: case.app.next_serial(),
+        from: from.cloned(),
+        to: to.clone(),
+        phase: Phase::Opened,
+        starts: 0,
+        retry: case.want.retry(),
+        earlier: earlier.cloned(),
+    }
+}
+
+/// The sealed committed release that the app is, or is brought back to.
+fn home(app: &App) -> Option<&Setup> {
+    let sealed = |one: &&Committed| app.sealed.contains(&one.setup.tree);
+    let home = app.standing().filter(sealed).or_else(|| app.committed.iter().find(sealed));
+    home.map(|home| &home.setup)
+}
+
+/// The link names what was committed, and it runs.
+fn restore(case: &Case<'_>) -> Option<Decision> {
+    let home = home(case.app)?;
+    match toward(case, Some(home)) {
+        _ if down(case).is_some() => None,
+        Toward::There(_) => None,
+        Toward::Step(step) | Toward::Start(step) => Some((step, Reason::Restoring(home.clone()))),
+    }
+}
+
+/// The committed release did not start a moment ago.
+fn down(case: &Case<'_>) -> Option<(Duration, Reason)> {
+    let setup = home(case.app)?;
+    let failed = case.app.start_failed(setup)?;
+    let again = (failed.at + START_AGAIN).saturating_sub(case.now.boot);
+    let reason = Reason::Down { setup: setup.clone(), said: failed.output.clone(), again };
+    (!again.is_zero()).then_some((again, reason))
+}
+
+/// Removes what nothing needs, once it is known what is wanted; never during a trial.
+fn tidy(case: &Case<'_>, keep: usize) -> Option<Decision> {
+    let (app, name) = (case.app, case.name);
+    let wanted = match case.want {
+        Want::Be(goal) => Some(goal.setup.tree),
+        Want::Stay { reason: Reason::Refused(_), .. } => None,
+        Want::Stay { .. } => return None,
+    };
+    if let Some(tree) = app.staged.iter().find(|tree| Some(**tree) != wanted) {
+        return Some((Step::Discard { app: name.clone(), tree: *tree }, Reason::Tidying));
+    }
+    let running = if let Run::Started { tree, .. } = app.run { Some(tree) } else { None };
+    let needed = |tree: &Digest| {
+        [wanted, running, app.current].contains(&Some(*tree))
+            || app.committed.iter().any(|committed| committed.setup.tree == *tree)
+    };
+    let tree = app.sealed.iter().filter(|tree| !needed(tree)).nth(keep)?;
+    Some((Step::Prune { app: name.clone(), tree: *tree }, Reason::Tidying))
+}
+
+/// What the environment wants.
+fn pursue(case: &Case<'_>) -> Decision {
+    let (app, name) = (case.app, case.name);
+    let goal = match case.want {
+        Want::Be(goal) => goal,
+        Want::Stay { reason, .. } => return (Step::Rest { again: None }, reason.clone()),
+    };
+    let setup = &goal.setup;
+    if home(app).is_some_and(|home| home.is(setup)) {
+        return (Step::Rest { again: None }, Reason::Synced(setup.clone()));
+    }
+    if let Some(decision) = backing_off(case, setup) {
+        return decision;
+    }
+    if !app.sealed.contains(&setup.tree) {
+        return install(case, goal);
+    }
+    match app.recipes.get(&setup.tree) {
+        Some(Err(problem)) => {
+            let step = back::refuse(case, setup, goal.retry, Ground::Recipe(problem.clone()));
+            (step, Reason::Trying(setup.clone()))
+        }
+        _ => {
+            let trial = open(case, home(app), setup);
+            (Step::Open { app: name.clone(), trial }, Reason::Trying(setup.clone()))
+        }
+    }
+}
+
+/// The last trial of `setup` gave no verdict, not long ago. A clock that went back holds nothing up.
+fn backing_off(case: &Case<'_>, setup: &Setup) -> Option<Decision> {
+    let last = case.app.setback.as_ref().filter(|last| last.setup.is(setup))?;
+    let whole = poll::backoff(TRY_AGAIN, last.tries, case.device.seed);
+    let again = whole.saturating_sub(case.now.wall.since(last.at));
+    if again.is_zero() || case.now.wall < last.at {
+        return None;
+    }
+    let (setup, cause) = (setup.clone(), last.cause.clone());
+    Some((Step::Rest { again: Some(again) }, Reason::BackingOff { setup, cause, tries: last.tries, again }))
+}
+
+/// Index → room for it → fetch → seal.
+fn install(case: &Case<'_>, goal: &Goal) -> Decision {
+    let (app, name, tree) = (case.app, case.name, goal.setup.tree);
+    let installing = |step| (step, Reason::Installing(goal.setup.clone()));
+    let Some(bundle) = &goal.bundle else {
+        let message = "the app's role does not name it any more".into();
+        return (Step::Rest { again: None }, Reason::Unavailable { message });
+    };
+    if let Some(trouble) = app.memory.trouble.as_ref().filter(|trouble| trouble.tree == tree) {
+        let whole = poll::backoff(FETCH_AGAIN, trouble.tries, case.device.seed);
+        let again = (trouble.at + whole).saturating_sub(case.now.boot);
+        if !again.is_zero() {
+            let message = trouble.message.clone();
+            let reason = match trouble.kind {
+                TroubleKind::Unavailable => Reason::Unavailable { message },
+                TroubleKind::Network | TroubleKind::Content | TroubleKind::Disk => Reason::Fetch { message },
+            };
+            return (Step::Rest { again: Some(again) }, reason);
+        }
+    }
+    let staged = app.staged.contains(&tree);
+    let index = goal.index.clone();
+    let Some((_, need)) = app.memory.need.filter(|(of, _)| staged && *of == tree) else {
+        return installing(Step::Index { app: name.clone(), tree, index });
+    };
+    if staged && app.memory.whole == Some(tree) {
+        return installing(Step::Seal { app: name.clone(), setup: goal.setup.clone() });
+    }
+    if !fits(need, case.device.free) {
+        let short = Reason::Disk { need, free: case.device.free };
+        return tidy(case, 0).unwrap_or((Step::Rest { again: None }, short));
+    }
+    let reuse = app.current.filter(|current| app.sealed.contains(current));
+    installing(Step::Fetch { app: name.clone(), tree, index, bundle: bundle.clone(), reuse })
+}
+
+fn fits(need: Space, free: Space) -> bool {
+    need.bytes <= free.bytes && need.inodes <= free.inodes
+}

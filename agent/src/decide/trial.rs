@@ -1,0 +1,136 @@
+//! Forward: an open trial, from its record until its verdict.
+//!
+//! Never here: what a way back ends in (`back`).
+
+use std::time::Duration;
+
+use tidelock_protocol::digest::Digest;
+
+use super::checks::{self, Due, Health};
+use super::model::{App, Cause, Committed, Phase, Reason, Recipe, Run, Setup, Step, Trial, Want};
+use super::next::{Case, Decision};
+
+/// Starts that a release gets without a verdict.
+pub const STARTS: u32 = 3;
+/// Seconds that a hook may take where no release says so.
+const TIMEOUT: u32 = 60;
+
+/// The step of an open trial.
+pub(super) fn decide(case: &Case<'_>, trial: &Trial) -> Decision {
+    let app = case.app;
+    let trying = |step| (step, Reason::Trying(trial.to.clone()));
+    if app.passed(trial) {
+        return trying(Step::Close { app: case.name.clone() });
+    }
+    if let Some(cause) = broken_off(case, trial) {
+        return go_back(case, trial, cause);
+    }
+    let Some(Ok(recipe)) = app.recipes.get(&trial.to.tree) else {
+        let said = app.recipes.get(&trial.to.tree).and_then(|recipe| recipe.as_ref().err()).cloned();
+        let said = said.unwrap_or_else(|| "no release.toml".into());
+        return go_back(case, trial, Cause::Check { name: Recipe::START.into(), said });
+    };
+    if let Some(said) = app.start_failed(&trial.to) {
+        return go_back(case, trial, Cause::Check { name: Recipe::START.into(), said: said.output.clone() });
+    }
+    match toward(case, Some(&trial.to)) {
+        Toward::Step(step) => trying(step),
+        Toward::Start(start) if app.memory.counted => trying(start),
+        Toward::Start(_) if trial.starts >= STARTS => go_back(case, trial, Cause::Starts),
+        Toward::Start(_) => trying(count(case, trial)),
+        Toward::There(started) => {
+            let all = recipe.checks.iter();
+            match checks::health(all, &trial.to.tuning, started, &app.memory.said, case.now.boot) {
+                Health::Passed => trying(commit(case, trial, recipe)),
+                Health::Failed { name, said } => go_back(case, trial, Cause::Check { name, said }),
+                Health::Due(run) => trying(probe(case, &trial.to, run)),
+                Health::Early(pause) => trying(Step::Wait { pause }),
+            }
+        }
+    }
+}
+
+/// What ends a trial without a verdict of its own.
+fn broken_off(case: &Case<'_>, trial: &Trial) -> Option<Cause> {
+    let app = case.app;
+    if let Some(rollback) = app.rollback.as_ref().filter(|rollback| rollback.leave == trial.to.tree) {
+        return Some(Cause::Operator { owner: rollback.owner.clone(), reason: rollback.reason.clone() });
+    }
+    if matches!(case.want, Want::Be(goal) if !goal.setup.is(&trial.to)) {
+        return Some(Cause::Superseded);
+    }
+    (!app.sealed.contains(&trial.to.tree)).then_some(Cause::Gone)
+}
+
+/// Records the way back, before anything leads back.
+pub(super) fn go_back(case: &Case<'_>, trial: &Trial, cause: Cause) -> Decision {
+    let reason = Reason::GoingBack { from: trial.to.clone(), cause: cause.clone() };
+    let trial = Trial { phase: Phase::Back { cause }, ..trial.clone() };
+    (Step::Back { app: case.name.clone(), trial }, reason)
+}
+
+/// Counts a start, before it is made.
+pub(super) fn count(case: &Case<'_>, trial: &Trial) -> Step {
+    Step::Count { app: case.name.clone(), trial: Trial { starts: trial.starts + 1, ..trial.clone() } }
+}
+
+/// The new committed record, then the one that the trial came from.
+fn commit(case: &Case<'_>, trial: &Trial, recipe: &Recipe) -> Step {
+    let newest = Committed {
+        serial: trial.serial,
+        setup: trial.to.clone(),
+        at: case.now.wall,
+        passed: checks::passed(recipe),
+    };
+    let from = trial.from.as_ref().and_then(|from| case.app.committed_as(from)).cloned();
+    Step::Commit { app: case.name.clone(), committed: [newest].into_iter().chain(from).collect() }
+}
+
+/// How far an app is on stop → point → start.
+pub(super) enum Toward {
+    /// To stop, or to point.
+    Step(Step),
+    /// To start: in trial, only once it is counted.
+    Start(Step),
+    /// It runs there, since this time after boot; with nowhere to go, it is stopped and unlinked.
+    There(Duration),
+}
+
+/// Stop → point → start toward `to`; nowhere: stop → unlink.
+pub(super) fn toward(case: &Case<'_>, to: Option<&Setup>) -> Toward {
+    let (app, name) = (case.app, case.name.clone());
+    let tree = to.map(|to| to.tree);
+    let begun = match app.run {
+        Run::Started { tree: running, at } if Some(running) == tree && app.current == tree => {
+            return Toward::There(at);
+        }
+        Run::Started { tree: running, .. } => Some(running),
+        Run::Unclear => app.current,
+        Run::Stopped => None,
+    };
+    // A tree that is gone has no hook to stop it with.
+    if let Some(begun) = begun.filter(|begun| app.sealed.contains(begun)) {
+        return Toward::Step(Step::Stop { app: name, tree: begun, timeout: timeout(app, begun) });
+    }
+    match tree {
+        None if app.current.is_none() => Toward::There(case.now.boot),
+        None => Toward::Step(Step::Unlink { app: name }),
+        Some(tree) if app.current != Some(tree) => Toward::Step(Step::Point { app: name, tree }),
+        Some(tree) => Toward::Start(Step::Start { app: name, tree, timeout: timeout(app, tree) }),
+    }
+}
+
+/// The time that the hooks of `tree` may take: the tuning of the setup that it is or was, its own number, a default.
+fn timeout(app: &App, tree: Digest) -> Duration {
+    let trial = app.trial.iter().flat_map(|trial| [Some(&trial.to), trial.from.as_ref()]).flatten();
+    let known = trial.chain(app.committed.iter().map(|committed| &committed.setup));
+    let tuned = known.filter(|setup| setup.tree == tree).find_map(|setup| setup.tuning.timeout);
+    let own = || app.recipes.get(&tree).and_then(|recipe| recipe.as_ref().ok()).map(|recipe| recipe.timeout);
+    Duration::from_secs(u64::from(tuned.or_else(own).unwrap_or(TIMEOUT)))
+}
+
+/// Runs the check that is due.
+pub(super) fn probe(case: &Case<'_>, setup: &Setup, due: Due) -> Step {
+    let Due { check, timeout, if_passed, if_failed } = due;
+    Step::Probe { app: case.name.clone(), tree: setup.tree, check, timeout, if_passed, if_failed }
+}

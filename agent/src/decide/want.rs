@@ -1,0 +1,102 @@
+//! What each app of this device should be, or why it is left as it is.
+//!
+//! Never here: what is done about it (`next`), or whether a signature is good (`protocol`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidelock_protocol::desired::{Build, Choice, Desired, KNOWN_NEEDS};
+use tidelock_protocol::names::{AppName, LabelKey, Platform};
+use tidelock_protocol::time::Now;
+
+use super::model::{App, Device, File, Goal, Offer, Reason, Setup, Want, Wanted};
+
+/// What the repository says, verified.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    /// What the environment wants.
+    pub desired: &'a Desired,
+    /// Whether any role that it was reached through has expired.
+    pub expired: bool,
+    /// What the roles of the apps say of the wanted builds; missing where they name another index, or none.
+    pub offers: &'a BTreeMap<AppName, Offer>,
+}
+
+/// What the owner says that this device is.
+#[derive(Clone, Copy, Debug)]
+pub struct Me<'a> {
+    /// Its platform.
+    pub platform: &'a Platform,
+    /// Its labels.
+    pub labels: &'a BTreeMap<LabelKey, String>,
+}
+
+/// The build of each app that the environment wants on this device: what the roles of the apps are asked about.
+pub fn builds<'a>(desired: &'a Desired, me: Me<'_>) -> BTreeMap<AppName, &'a Build> {
+    let build = |app: &AppName| Some(desired.choose(app, me.labels)?.stable.build_for(me.platform)?.1);
+    desired.apps.keys().filter_map(|app| Some((app.clone(), build(app)?))).collect()
+}
+
+/// What each app should be: those that the environment names, and those that are on the device.
+pub fn want(signed: Option<Signed<'_>>, me: Me<'_>, device: &Device, now: Now) -> Wanted {
+    let named = signed.iter().flat_map(|signed| signed.desired.apps.keys());
+    let names: BTreeSet<&AppName> = named.chain(device.apps.keys()).collect();
+    let absent = App::default();
+    let of = |name: &AppName| {
+        let Some(signed) = signed else { return Want::Stay { reason: Reason::NoManifest, retry: 0 } };
+        let Some(choice) = signed.desired.choose(name, me.labels) else {
+            return Want::Stay { reason: Reason::NotWanted, retry: 0 };
+        };
+        let app = device.apps.get(name).unwrap_or(&absent);
+        let offer = signed.offers.get(name);
+        goal(choice, signed, offer, me, app, now)
+    };
+    names.into_iter().map(|name| (name.clone(), of(name))).collect()
+}
+
+/// The one release wanted, held against everything that may forbid to *enter* it. None of that makes an app leave
+/// what it is.
+fn goal(choice: &Choice, signed: Signed<'_>, offer: Option<&Offer>, me: Me<'_>, app: &App, now: Now) -> Want {
+    let stay = |reason| Want::Stay { reason, retry: choice.retry };
+    let unknown: BTreeSet<String> =
+        choice.needs.iter().filter(|word| !KNOWN_NEEDS.contains(&word.as_str())).cloned().collect();
+    if !unknown.is_empty() {
+        return stay(Reason::AgentTooOld { unknown });
+    }
+    let Some((_, build)) = choice.stable.build_for(me.platform) else {
+        return stay(Reason::Platform { own: me.platform.clone() });
+    };
+    let version = Some(choice.stable.version.clone());
+    let setup = Setup { tree: build.tree, tuning: choice.tuning, version };
+    let index = &build.index;
+    let index = File { name: index.name.clone(), length: index.length, sha256: index.sha256 };
+    let offer = offer.filter(|offer| offer.tree == build.tree && offer.index == index);
+    let goal = Goal { setup, index, bundle: offer.map(|offer| offer.bundle.clone()), retry: choice.retry };
+    if app.standing().is_some_and(|standing| standing.setup.is(&goal.setup)) {
+        return Want::Be(goal);
+    }
+    if let Some(refusal) = refused(app, &goal) {
+        return stay(refusal);
+    }
+    let counter = offer.map(|offer| offer.counter);
+    if let Some(counter) = counter.filter(|counter| *counter < choice.floor) {
+        return stay(Reason::BelowFloor { counter, floor: choice.floor });
+    }
+    // What passed its trial here may be brought back with nobody's help.
+    if app.committed_as(&goal.setup).is_some() && (counter.is_some() || choice.floor == 0) {
+        return Want::Be(goal);
+    }
+    if offer.is_none() {
+        return stay(Reason::Disagreed { wanted: goal.setup });
+    }
+    match (signed.expired, now.trusted) {
+        (false, _) => Want::Be(goal),
+        (true, true) => stay(Reason::Expired),
+        (true, false) => stay(Reason::Clock),
+    }
+}
+
+/// A refusal holds until the setup changes, the signed retry counter rises, or a person forgets it.
+fn refused(app: &App, goal: &Goal) -> Option<Reason> {
+    let same = app.refusals.iter().find(|refusal| refusal.setup.is(&goal.setup))?;
+    (goal.retry <= same.retry).then(|| Reason::Refused(same.clone()))
+}
