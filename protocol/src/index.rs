@@ -19,11 +19,19 @@ use crate::layout::Layout;
 use crate::limits::{BLOCK_BYTES, BLOCK_RAW_BYTES, BLOCKS, INDEX_INFLATED_BYTES, PATH_BYTES};
 use crate::tree::{self, Entry, File, Kind, Sequence, TreePath, number};
 
-/// Bytes of a bundle before its first block: the gzip header.
-pub const BUNDLE_HEAD: u64 = 10;
-/// Bytes of a bundle after its last block: an empty last deflate block, CRC-32 and length.
-pub const BUNDLE_TAIL: u64 = 10;
+/// A bundle before its first block: a gzip header with no name, no time, "slowest", Unix.
+pub const BUNDLE_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3];
+/// Ends a deflate stream after any number of flushed blocks: an empty last block.
+pub const DEFLATE_END: [u8; 2] = [3, 0];
 
+/// A bundle after its last block: the end of deflate, then CRC-32 and length (modulo 2^32) of the tar stream.
+pub fn bundle_tail(crc32: u32, length: u32) -> [u8; 10] {
+    let ([a, b], [c, d, e, f], [g, h, i, j]) = (DEFLATE_END, crc32.to_le_bytes(), length.to_le_bytes());
+    [a, b, c, d, e, f, g, h, i, j]
+}
+
+const HEAD_LENGTH: u64 = BUNDLE_HEAD.len() as u64;
+const TAIL_LENGTH: u64 = 10;
 const MAGIC: &str = "tidelock-index 1 ";
 const DIVIDER: &str = "--";
 /// Longest line: a link whose path and target are all escapes.
@@ -169,7 +177,7 @@ impl<R: BufRead> Listing<R> {
     /// As [`Listing::next_entry`].
     pub fn finish(mut self) -> Result<(Digest, Blocks<R>), Error> {
         while self.next_entry()?.is_some() {}
-        let blocks = Blocks { lines: self.lines, count: 0, at: BUNDLE_HEAD, raw_at: 0 };
+        let blocks = Blocks { lines: self.lines, count: 0, at: HEAD_LENGTH, raw_at: 0 };
         Ok((self.sequence.finish(), blocks))
     }
 }
@@ -191,7 +199,7 @@ impl<R: BufRead> Blocks<R> {
         let mut lines = Lines { reader: inflated, line: Vec::new(), number: 0, bytes: 0 };
         loop {
             match lines.next()? {
-                Some(DIVIDER) => return Ok(Self { lines, count: 0, at: BUNDLE_HEAD, raw_at: 0 }),
+                Some(DIVIDER) => return Ok(Self { lines, count: 0, at: HEAD_LENGTH, raw_at: 0 }),
                 Some(_) => {}
                 None => {
                     return Err(Error::Shape {
@@ -224,7 +232,7 @@ impl<R: BufRead> Blocks<R> {
 
     /// The length of a bundle that ends after the blocks read.
     pub fn bundle_length(&self) -> u64 {
-        self.at + BUNDLE_TAIL
+        self.at + TAIL_LENGTH
     }
 }
 

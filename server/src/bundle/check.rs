@@ -1,0 +1,222 @@
+//! Reads a bundle back as two strangers would, a device and a `tar`, and compares both with the index. The device never
+//! sees a tar header, so this is where tar and index are proven to say the same.
+
+use std::io::{self, Read};
+
+use flate2::bufread::GzDecoder;
+use flate2::{Crc, Decompress, FlushDecompress, Status};
+use tar::{Archive, EntryType};
+use tidelock_protocol::digest::{Digest, Hasher};
+use tidelock_protocol::index::{
+    BUNDLE_HEAD, Block, Blocks, Contents, DEFLATE_END, Listing, Summary, bundle_tail,
+};
+use tidelock_protocol::layout::{Layout, content_length};
+use tidelock_protocol::limits::INDEX_INFLATED_BYTES;
+use tidelock_protocol::tree::{Entry, Kind};
+
+use super::Error;
+
+/// Checks that `bundle` (a `.tar.gz`, from its first byte) is what `index` (as served) says, that its tree digest is
+/// `tree`, and gives the sums.
+///
+/// Each block is taken by its digest and inflated alone, as a device does; the tar stream that they make is read by the
+/// `tar` crate, and each entry is compared with the listing.
+///
+/// # Errors
+/// The first difference: it must not be signed then.
+pub fn check(index: &[u8], bundle: impl Read, tree: &Digest) -> Result<Summary, Error> {
+    let mut text = Vec::new();
+    let mut gzip = GzDecoder::new(index);
+    gzip.by_ref().take(INDEX_INFLATED_BYTES + 1).read_to_end(&mut text).map_err(Error::ReadBack)?;
+    if !gzip.into_inner().is_empty() {
+        return Err(Error::Disagree("bytes follow the end of the index".into()));
+    }
+    let summary = Contents::open(&text[..], &text[..]).and_then(Contents::finish).map_err(Error::Tree)?;
+    if summary.tree != *tree {
+        return Err(Error::Disagree(format!("its tree digest is {}, expected {tree}", summary.tree)));
+    }
+    let blocks = Blocks::open(&text[..]).map_err(Error::Tree)?;
+    let mut stream = TarStream {
+        bundle,
+        blocks,
+        inflate: Decompress::new(false),
+        raw: Vec::new(),
+        at: 0,
+        crc: Crc::new(),
+        ended: false,
+    };
+    stream.head().map_err(Error::ReadBack)?;
+    compare(&text, &mut stream)?;
+    stream.tail().map_err(Error::ReadBack)?;
+    Ok(summary)
+}
+
+/// Walks listing and archive side by side.
+fn compare(text: &[u8], stream: &mut TarStream<'_, impl Read>) -> Result<(), Error> {
+    let mut listing = Listing::open(text).map_err(Error::Tree)?;
+    let mut layout = Layout::new();
+    let mut archive = Archive::new(&mut *stream);
+    let mut found = archive.entries().map_err(Error::ReadBack)?;
+    while let Some(entry) = listing.next_entry().map_err(Error::Tree)? {
+        let Some(found) = found.next() else {
+            return Err(Error::Disagree(format!("the archive ends before {}", entry.path)));
+        };
+        let mut found = found.map_err(Error::ReadBack)?;
+        let content = layout.place(&entry);
+        let seen = seen(&mut found)?;
+        if found.raw_file_position() != content.start {
+            return Err(Error::Disagree(format!(
+                "the content of {} does not stand where it must",
+                entry.path
+            )));
+        }
+        let expected = expected(&entry);
+        if seen != expected {
+            return Err(Error::Disagree(format!("the archive has {seen:?}, the listing {expected:?}")));
+        }
+    }
+    if found.next().is_some() {
+        return Err(Error::Disagree("the archive goes on after the last entry of the listing".into()));
+    }
+    // What a tar program no longer looks at are zeros that the blocks account for.
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).map_err(Error::ReadBack)?;
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(Error::Disagree("bytes follow the end of the archive".into()));
+    }
+    Ok(())
+}
+
+/// Everything that an archive may say of an entry.
+#[derive(Debug, PartialEq, Eq)]
+struct Facts {
+    name: Vec<u8>,
+    kind: EntryType,
+    mode: u32,
+    owner: (u64, u64),
+    mtime: u64,
+    size: u64,
+    sha256: Digest,
+    target: Option<Vec<u8>>,
+}
+
+fn expected(entry: &Entry) -> Facts {
+    let slash = if entry.kind == Kind::Directory { "/" } else { "" };
+    let (kind, mode, sha256, target) = match &entry.kind {
+        Kind::Directory => (EntryType::Directory, "755", Digest::of(b""), None),
+        Kind::File(file) => (EntryType::Regular, file.mode.as_str(), file.sha256, None),
+        Kind::Link(target) => (EntryType::Symlink, "755", Digest::of(b""), Some(target.clone().into_bytes())),
+    };
+    Facts {
+        name: format!("{}{slash}", entry.path).into_bytes(),
+        kind,
+        mode: u32::from_str_radix(mode, 8).unwrap_or_default(),
+        owner: (0, 0),
+        mtime: 0,
+        size: content_length(entry),
+        sha256,
+        target,
+    }
+}
+
+fn seen(found: &mut tar::Entry<'_, impl Read>) -> Result<Facts, Error> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match found.read(&mut buffer).map_err(Error::ReadBack)? {
+            0 => break,
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+    let header = found.header();
+    let number = |number: io::Result<u64>| number.map_err(Error::ReadBack);
+    Ok(Facts {
+        name: found.path_bytes().into_owned(),
+        kind: header.entry_type(),
+        mode: header.mode().map_err(Error::ReadBack)?,
+        owner: (number(header.uid())?, number(header.gid())?),
+        mtime: number(header.mtime())?,
+        size: found.size(),
+        sha256: hasher.finish(),
+        target: found.link_name_bytes().map(|target| target.into_owned()),
+    })
+}
+
+/// The tar stream as a device gets it: block by block, each checked, then inflated alone.
+struct TarStream<'a, R> {
+    bundle: R,
+    blocks: Blocks<&'a [u8]>,
+    inflate: Decompress,
+    raw: Vec<u8>,
+    at: usize,
+    crc: Crc,
+    ended: bool,
+}
+
+impl<R: Read> TarStream<'_, R> {
+    fn head(&mut self) -> io::Result<()> {
+        let mut head = BUNDLE_HEAD.map(|_| 0);
+        self.bundle.read_exact(&mut head)?;
+        if head == BUNDLE_HEAD { Ok(()) } else { Err(invalid("the gzip header is not the one it must be")) }
+    }
+
+    fn tail(&mut self) -> io::Result<()> {
+        let expected = bundle_tail(self.crc.sum(), self.crc.amount());
+        let mut tail = expected.map(|_| 0);
+        self.bundle.read_exact(&mut tail)?;
+        if tail != expected || self.bundle.read(&mut [0])? != 0 {
+            return Err(invalid("the gzip trailer is not the one it must be"));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, block: &Block) -> io::Result<()> {
+        let length =
+            |range: &std::ops::Range<u64>| usize::try_from(range.end - range.start).map_err(io::Error::other);
+        let mut bytes = vec![0; length(&block.bytes)?];
+        self.bundle.read_exact(&mut bytes)?;
+        if Digest::of(&bytes) != block.sha256 {
+            return Err(invalid("a block has another digest"));
+        }
+        let raw_length = length(&block.raw)?;
+        self.raw.clear();
+        self.raw.reserve_exact(raw_length + 1);
+        self.inflate.reset(false);
+        self.inflate
+            .decompress_vec(&bytes, &mut self.raw, FlushDecompress::None)
+            .map_err(io::Error::other)?;
+        let whole = self.raw.len() == raw_length && self.inflate.total_in() == bytes.len() as u64;
+        let status = self.inflate.decompress_vec(&DEFLATE_END, &mut self.raw, FlushDecompress::Finish);
+        if !whole || status.map_err(io::Error::other)? != Status::StreamEnd || self.raw.len() != raw_length {
+            return Err(invalid("a block does not inflate alone to its raw length"));
+        }
+        if block.raw_sha256.is_some_and(|digest| digest != Digest::of(&self.raw)) {
+            return Err(invalid("a block has another raw digest"));
+        }
+        self.crc.update(&self.raw);
+        Ok(())
+    }
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+impl<R: Read> Read for TarStream<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.raw.len() && !self.ended {
+            self.at = 0;
+            match self.blocks.next_block().map_err(io::Error::other)? {
+                Some(block) => self.take(&block)?,
+                None => {
+                    self.raw.clear();
+                    self.ended = true;
+                }
+            }
+        }
+        let length = buffer.len().min(self.raw.len() - self.at);
+        buffer[..length].copy_from_slice(&self.raw[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
+    }
+}
