@@ -1,1 +1,10 @@
 //! What the suites stand on: a repository that signs attacks in memory, a world around a device, the real programs.
+
+pub mod authority;
+pub mod client;
+pub mod faults;
+pub mod filesystem;
+pub mod nginx;
+pub mod program;
+pub mod scratch;
+pub mod served;

@@ -1,3 +1,4 @@
 //! The fast suites: `cargo test` runs them all. Those that need the real system stand in `system.rs`.
 
 mod tidy;
+mod web;

@@ -1,2 +1,5 @@
 //! The suites against real programs (nginx, git, strace, file systems, foreign TUF clients): `tests/run` runs them,
 //! plain `cargo test` does not.
+
+mod rig;
+mod web_nginx;
