@@ -6,4 +6,5 @@ pub mod bundle;
 pub mod config;
 pub mod git;
 pub mod keys;
+pub mod turn;
 pub mod web;
