@@ -11,6 +11,8 @@ pub mod keys;
 pub mod layout;
 pub mod limits;
 pub mod names;
+pub mod release;
 pub mod roles;
 pub mod time;
 pub mod tree;
+pub mod trust;

@@ -89,7 +89,8 @@ pub struct Root {
     pub version: NonZeroU64,
     /// End of its life.
     pub expires: Time,
-    /// Whether file names carry versions and digests; tidelock only reads repositories where they do.
+    /// Whether file names carry versions and digests; tidelock only reads repositories where they do (`trust`).
+    #[serde(default)]
     pub consistent_snapshot: bool,
     /// Every key that a role names.
     pub keys: BTreeMap<KeyId, PublicKey>,
@@ -288,9 +289,6 @@ pub enum Malformed {
     /// §4.3: all four are needed.
     #[error("it names no keys for {0}")]
     RoleMissing(&'static str),
-    /// §6.2: files are named without versions.
-    #[error("consistent_snapshot is false: tidelock reads only repositories with consistent snapshots")]
-    Inconsistent,
     /// §4.4, §4.6: the entry that the next step needs.
     #[error("it does not name {0}")]
     EntryMissing(&'static str),
@@ -346,10 +344,8 @@ macro_rules! role {
 }
 
 role!(Root, limits::ROOT_BYTES, |root| {
-    if let Some(missing) = TOP_LEVEL.into_iter().find(|name| !root.roles.contains_key(*name)) {
-        return Err(Malformed::RoleMissing(missing));
-    }
-    if root.consistent_snapshot { Ok(()) } else { Err(Malformed::Inconsistent) }
+    let missing = TOP_LEVEL.into_iter().find(|name| !root.roles.contains_key(*name));
+    missing.map_or(Ok(()), |name| Err(Malformed::RoleMissing(name)))
 });
 role!(Timestamp, limits::TIMESTAMP_BYTES, |timestamp| match timestamp.meta.len() {
     _ if !timestamp.meta.contains_key("snapshot.json") => Err(Malformed::EntryMissing("snapshot.json")),
