@@ -8,5 +8,7 @@ pub mod disk;
 pub mod http;
 pub mod journal;
 pub mod lock;
+pub mod service;
 mod trace;
+pub mod user;
 pub mod wake;
