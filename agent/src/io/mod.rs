@@ -8,6 +8,7 @@ pub mod disk;
 pub mod http;
 pub mod journal;
 pub mod lock;
+pub mod probe;
 pub mod service;
 mod trace;
 pub mod user;
