@@ -6,5 +6,6 @@ pub mod faults;
 pub mod filesystem;
 pub mod nginx;
 pub mod program;
+pub mod programs;
 pub mod scratch;
 pub mod served;

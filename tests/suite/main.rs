@@ -1,4 +1,5 @@
 //! The fast suites: `cargo test` runs them all. Those that need the real system stand in `system.rs`.
 
+mod demo_web;
 mod tidy;
 mod web;
