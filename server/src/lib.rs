@@ -6,5 +6,6 @@ pub mod bundle;
 pub mod config;
 pub mod git;
 pub mod keys;
+pub mod publish;
 pub mod turn;
 pub mod web;

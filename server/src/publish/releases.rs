@@ -1,0 +1,263 @@
+//! The releases that the roles `app.<app>` name: read, registered, retained.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use tidelock_protocol::desired::{Build, IndexTarget};
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::{AppName, Artifact, Platform, TargetName, Version};
+use tidelock_protocol::roles::Target;
+
+use super::Error;
+use super::order::Content;
+use super::published::Published;
+
+/// One release for one platform, as its app's role names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// The app.
+    pub app: AppName,
+    /// The release.
+    pub version: Version,
+    /// What its bundle runs on.
+    pub platform: Platform,
+    /// Grows with each registration of the app.
+    pub counter: u64,
+    /// What it was made from; for a path app the full id of its Git tree.
+    pub source: String,
+    /// Where its files are.
+    pub stored: Stored,
+}
+
+/// An index and a bundle that lie in `targets/`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// The tree digest of both.
+    pub tree: Digest,
+    /// The index.
+    pub index: IndexTarget,
+    /// The bundle.
+    pub bundle: IndexTarget,
+}
+
+/// A release that is not named by its app's role yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The release.
+    pub version: Version,
+    /// What its bundle runs on.
+    pub platform: Platform,
+    /// What it was made from.
+    pub source: String,
+    /// Where its files will be.
+    pub stored: Stored,
+    /// The bytes of its index.
+    pub index: Content,
+    /// The bytes of its bundle.
+    pub bundle: Content,
+}
+
+/// Every release that the published roles name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known(Vec<Registered>);
+
+/// What an app's role says of each of a release's files: its `custom.tidelock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Said {
+    tree: Digest,
+    version: Version,
+    counter: u64,
+    source: String,
+}
+
+impl Stored {
+    /// Of files with these digests and lengths, under the names that a release of `app` has.
+    pub fn new(
+        (app, version, platform): (&AppName, &Version, &Platform),
+        tree: Digest,
+        index: (u64, Digest),
+        bundle: (u64, Digest),
+    ) -> Self {
+        let target = |artifact, (length, sha256)| {
+            let (app, version, platform) = (app.clone(), version.clone(), platform.clone());
+            let name = TargetName::App { app, version, platform, artifact }.to_string();
+            IndexTarget { name, length, sha256 }
+        };
+        Self { tree, index: target(Artifact::Index, index), bundle: target(Artifact::Bundle, bundle) }
+    }
+
+    /// As the desired state names it.
+    pub fn build(&self) -> Build {
+        Build { tree: self.tree, index: self.index.clone() }
+    }
+}
+
+impl Known {
+    /// The releases of the published roles. Files of a form that is not ours are left alone and are no releases.
+    pub fn of(published: &Published) -> Self {
+        let roles = published.delegated.iter().filter_map(|(role, kept)| {
+            let app: AppName = role.strip_prefix("app.")?.parse().ok()?;
+            Some((app, &kept.value.targets))
+        });
+        Self(roles.flat_map(|(app, targets)| registered(&app, targets)).collect())
+    }
+
+    /// The builds of one version of an app, by platform.
+    pub fn version(&self, app: &AppName, version: &Version) -> BTreeMap<Platform, &Registered> {
+        let same = |known: &&Registered| known.app == *app && known.version == *version;
+        self.0.iter().filter(same).map(|known| (known.platform.clone(), known)).collect()
+    }
+
+    /// The version of an app with the highest counter.
+    pub fn newest(&self, app: &AppName) -> Option<&Version> {
+        let of_app = self.0.iter().filter(|known| known.app == *app);
+        of_app.max_by_key(|known| known.counter).map(|known| &known.version)
+    }
+
+    /// A build made from `source`, whichever app's it is: its files need not be made again.
+    pub fn source(&self, source: &str) -> Option<&Registered> {
+        self.0.iter().find(|known| known.source == source)
+    }
+
+    /// The versions of an app, newest first.
+    pub fn versions(&self, app: &AppName) -> Vec<&Version> {
+        let mut of_app: Vec<_> = self.0.iter().filter(|known| known.app == *app).collect();
+        of_app.sort_by_key(|known| std::cmp::Reverse(known.counter));
+        of_app.dedup_by_key(|known| &known.version);
+        of_app.into_iter().map(|known| &known.version).collect()
+    }
+}
+
+/// The targets of `app`'s role: those it has, those to be registered, without what is neither among the newest
+/// `retained` nor one of `named`.
+///
+/// # Errors
+/// A version that is there with another tree.
+pub(super) fn content(
+    app: &AppName,
+    before: &BTreeMap<String, Target>,
+    new: &[Registration],
+    named: &BTreeSet<Version>,
+    retained: usize,
+) -> Result<BTreeMap<String, Target>, Error> {
+    let mut targets = before.clone();
+    let mut counter = registered(app, before).iter().map(|known| known.counter).max().unwrap_or(0);
+    let mut counters: BTreeMap<&Version, u64> = BTreeMap::new();
+    for registration in new {
+        let Registration { version, platform, source, stored, .. } = registration;
+        if let Some(known) = said(before.get(&stored.index.name)) {
+            if known.tree == stored.tree {
+                continue;
+            }
+            let (app, version, platform) = (app.to_string(), version.to_string(), platform.to_string());
+            return Err(Error::OtherTree { app, version, platform });
+        }
+        let counter = *counters.entry(version).or_insert_with(|| {
+            counter += 1;
+            counter
+        });
+        let said = Said { tree: stored.tree, version: version.clone(), counter, source: source.clone() };
+        for file in [&stored.index, &stored.bundle] {
+            let mut target = Target::new(file.length, file.sha256);
+            target.custom = Some(serde_json::json!({ "tidelock": said }));
+            targets.insert(file.name.clone(), target);
+        }
+    }
+    let kept = retained_versions(&registered(app, &targets), named, retained);
+    targets.retain(|_, target| said(Some(target)).is_none_or(|said| kept.contains(&said.version)));
+    Ok(targets)
+}
+
+/// The newest `retained` versions and those of `named`.
+fn retained_versions(all: &[Registered], named: &BTreeSet<Version>, retained: usize) -> BTreeSet<Version> {
+    let mut newest: BTreeMap<&Version, u64> = BTreeMap::new();
+    for known in all {
+        let counter = newest.entry(&known.version).or_default();
+        *counter = known.counter.max(*counter);
+    }
+    let mut by_age: Vec<(&Version, u64)> = newest.into_iter().collect();
+    by_age.sort_by_key(|(_, counter)| std::cmp::Reverse(*counter));
+    by_age
+        .into_iter()
+        .take(retained)
+        .map(|(version, _)| version.clone())
+        .chain(named.iter().cloned())
+        .collect()
+}
+
+fn registered(app: &AppName, targets: &BTreeMap<String, Target>) -> Vec<Registered> {
+    let file = |name: &str| {
+        let target = targets.get(name)?;
+        Some(IndexTarget { name: name.to_owned(), length: target.length, sha256: target.sha256()? })
+    };
+    let read = |(name, target): (&String, &Target)| {
+        let Ok(TargetName::App { app: of, version, platform, artifact: Artifact::Index }) = name.parse()
+        else {
+            return None;
+        };
+        let bundle = format!("{}{}", name.strip_suffix(Artifact::Index.suffix())?, Artifact::Bundle.suffix());
+        let Said { tree, counter, source, .. } = said(Some(target))?;
+        let stored = Stored { tree, index: file(name)?, bundle: file(&bundle)? };
+        (of == *app).then_some(Registered { app: of, version, platform, counter, source, stored })
+    };
+    targets.iter().filter_map(read).collect()
+}
+
+fn said(target: Option<&Target>) -> Option<Said> {
+    serde_json::from_value(target?.custom.as_ref()?.get("tidelock")?.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registration(version: &str, tree: u8) -> Registration {
+        let (app, version, platform) = ("web".parse().unwrap(), version.parse().unwrap(), Platform::any());
+        let digest = Digest::from([tree; 32]);
+        let stored = Stored::new((&app, &version, &platform), digest, (1, digest), (2, digest));
+        let bytes = || Content::Bytes(Vec::new());
+        Registration {
+            version,
+            platform,
+            source: format!("s{tree}"),
+            stored,
+            index: bytes(),
+            bundle: bytes(),
+        }
+    }
+
+    fn after(
+        before: &BTreeMap<String, Target>,
+        new: &[Registration],
+        named: &[&str],
+    ) -> BTreeMap<String, Target> {
+        let named = named.iter().map(|version| version.parse().unwrap()).collect();
+        content(&"web".parse().unwrap(), before, new, &named, 2).unwrap()
+    }
+
+    fn versions(targets: &BTreeMap<String, Target>) -> Vec<(String, u64)> {
+        let all = registered(&"web".parse().unwrap(), targets);
+        all.iter().map(|known| (known.version.to_string(), known.counter)).collect()
+    }
+
+    #[test]
+    fn counters_grow_and_only_the_window_and_what_is_named_stays() {
+        let one = after(&BTreeMap::new(), &[registration("1", 1)], &[]);
+        assert_eq!((one.len(), versions(&one)), (2, vec![("1".into(), 1)]));
+        let three = after(&one, &[registration("2", 2), registration("3", 3)], &["1"]);
+        assert_eq!(versions(&three), [("1".into(), 1), ("2".into(), 2), ("3".into(), 3)]);
+        let moved = after(&three, &[], &["2"]);
+        assert_eq!(versions(&moved), [("2".into(), 2), ("3".into(), 3)]);
+        // What comes back is registered again, above everything.
+        let back = after(&moved, &[registration("1", 1)], &[]);
+        assert_eq!(versions(&back), [("1".into(), 4), ("3".into(), 3)]);
+    }
+
+    #[test]
+    fn a_version_is_immutable_and_registering_it_again_changes_nothing() {
+        let one = after(&BTreeMap::new(), &[registration("1", 1)], &[]);
+        assert_eq!(after(&one, &[registration("1", 1)], &[]), one);
+        let other = content(&"web".parse().unwrap(), &one, &[registration("1", 9)], &BTreeSet::new(), 2);
+        assert!(matches!(other, Err(Error::OtherTree { .. })));
+    }
+}
