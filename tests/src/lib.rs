@@ -7,5 +7,7 @@ pub mod filesystem;
 pub mod nginx;
 pub mod program;
 pub mod programs;
+pub mod relay;
 pub mod scratch;
 pub mod served;
+pub mod world;
