@@ -106,11 +106,7 @@ impl Running {
 
     /// Asks it to end, and waits for it.
     pub fn stop(&mut self) {
-        let id = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        let still_runs = matches!(self.child.try_wait(), Ok(None));
-        if let (true, Some(id)) = (still_runs, id) {
-            rustix::process::kill_process(id, rustix::process::Signal::TERM).ok();
-        }
+        terminate(&mut self.child);
         drop(self.child.wait());
     }
 }
@@ -118,6 +114,27 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Asks a child to end, unless it has.
+pub fn terminate(child: &mut Child) {
+    let still_runs = matches!(child.try_wait(), Ok(None));
+    let id = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let (true, Some(id)) = (still_runs, id) {
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).ok();
+    }
+}
+
+/// Waits until something is so.
+///
+/// # Panics
+/// When it is not within twenty seconds.
+pub fn until(what: &str, reached: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !reached() {
+        assert!(Instant::now() < end, "this was to be, and is not: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::authority::Pair;
 use crate::client::{Answer, Client};
-use crate::program::{find, free_address, output};
+use crate::program::{find, free_address, output, terminate, until};
 use crate::programs::Ours;
 
 /// How a command ended.
@@ -423,34 +423,15 @@ impl Serve {
     /// # Panics
     /// When it cannot be waited for.
     pub fn stop(mut self) -> Option<i32> {
-        terminate(&self.child);
+        terminate(&mut self.child);
         self.child.wait().unwrap().code()
     }
 }
 
 impl Drop for Serve {
     fn drop(&mut self) {
-        terminate(&self.child);
+        terminate(&mut self.child);
         drop(self.child.wait());
-    }
-}
-
-/// Asks a child that has not been waited for to end.
-pub fn terminate(child: &Child) {
-    if let Some(id) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).ok();
-    }
-}
-
-/// Waits until something is so.
-///
-/// # Panics
-/// When it is not within twenty seconds.
-pub fn until(what: &str, reached: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !reached() {
-        assert!(Instant::now() < end, "this was to be, and is not: {what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

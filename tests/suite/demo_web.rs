@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use tidelock_tests::client::{Answer, Client};
-use tidelock_tests::program::{free_address, output};
+use tidelock_tests::program::{free_address, output, until};
 use tidelock_tests::programs::Ours;
 use tidelock_tests::scratch::Scratch;
 
@@ -48,14 +48,4 @@ fn the_demo_app_is_started_and_stopped_by_its_hooks_and_kept_by_its_supervisor()
     until("it is healthy", || get("/health").is_some_and(|answer| answer.status == 200));
     drop(supervisor);
     until("it ends with its supervisor", || get("/").is_none());
-}
-
-fn until(what: &str, reached: impl Fn() -> bool) {
-    for _ in 0..500 {
-        if reached() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("never: {what}");
 }

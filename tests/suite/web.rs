@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidelock_tests::authority::{Authority, Pair};
 use tidelock_tests::client::{self, Client};
+use tidelock_tests::program::until;
 use tidelock_tests::scratch::Scratch;
 use tidelock_tests::served::Served;
 
@@ -128,14 +129,4 @@ fn plain_http_on_the_https_port_is_turned_away() {
     let stranger = Authority::new(&scratch.join("stranger"));
     let tls = client::tls(&stranger.certificate(), None);
     assert!(Client::connect(served.address(), Some(&tls)).is_err());
-}
-
-fn until(what: &str, reached: impl Fn() -> bool) {
-    for _ in 0..100 {
-        if reached() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("never: {what}");
 }
