@@ -5,6 +5,7 @@
 pub mod config;
 pub mod decide;
 pub mod io;
+pub mod look;
 
 #[cfg(test)]
 mod room;

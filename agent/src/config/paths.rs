@@ -67,9 +67,19 @@ impl Paths {
         self.state().join("lock")
     }
 
+    /// `/etc/machine-id`
+    pub fn machine_id(&self) -> PathBuf {
+        self.root.join("etc/machine-id")
+    }
+
+    /// What is kept of each app, one directory per app.
+    pub fn apps(&self) -> PathBuf {
+        self.state().join("apps")
+    }
+
     /// Everything of one app.
     pub fn app(&self, app: &AppName) -> PathBuf {
-        self.state().join("apps").join(app.as_str())
+        self.apps().join(app.as_str())
     }
 
     /// The releases of one app, each named by its tree digest.
@@ -80,6 +90,11 @@ impl Paths {
     /// One sealed release: `tree/`, `index`, `release.env`.
     pub fn release(&self, app: &AppName, tree: &Digest) -> PathBuf {
         self.releases(app).join(tree.to_string())
+    }
+
+    /// The files of one sealed release.
+    pub fn tree(&self, app: &AppName, tree: &Digest) -> PathBuf {
+        self.release(app, tree).join("tree")
     }
 
     /// A release that is being made: it gets the name of [`Paths::release`] only when it is whole and durable.

@@ -1,0 +1,196 @@
+//! A sealed release as the hands use it: what its `release.toml` says, whom it runs as, what it finds around it.
+//!
+//! Never here: when anything of it runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::limits::RELEASE_BYTES;
+use tidelock_protocol::names::AppName;
+use tidelock_protocol::recipe::{self, Recipe};
+
+use super::disk;
+use super::lock::Lock;
+use super::service::{self, Job, Rest};
+use super::user::{self, User};
+use crate::config::Paths;
+use crate::decide::model::Setup;
+
+/// A sealed release that can run here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// What it says about itself.
+    pub recipe: Recipe,
+    tree: PathBuf,
+    /// Whom its hooks and checks run as; none: as the agent itself.
+    user: Option<User>,
+    /// The files `KEY=value` of its environment; the later one wins.
+    settings: [PathBuf; 2],
+    data: PathBuf,
+}
+
+impl Release {
+    /// The release of the sealed `tree`.
+    ///
+    /// # Errors
+    /// Why it cannot be used on this device, in words.
+    pub fn load(
+        paths: &Paths,
+        root_apps: &BTreeSet<AppName>,
+        app: &AppName,
+        tree: &Digest,
+    ) -> Result<Self, String> {
+        let directory = paths.tree(app, tree);
+        let mut text = String::new();
+        let file = File::open(directory.join(recipe::FILE));
+        match file.and_then(|file| file.take(RELEASE_BYTES + 1).read_to_string(&mut text)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err("the tree has none".into()),
+            read => read.map_err(|error| error.to_string())?,
+        };
+        let recipe = Recipe::parse(&text).map_err(|error| error.to_string())?;
+        if !recipe.units.is_empty() {
+            return Err("it brings units of systemd, and this agent runs only hooks".into());
+        }
+        let user = if user::is_root() { user_of(&recipe, root_apps, app)? } else { None };
+        let settings = [paths.app_env(app), paths.release(app, tree).join("release.env")];
+        Ok(Self { recipe, tree: directory, user, settings, data: paths.data(app) })
+    }
+
+    /// A command of this release, ready to run.
+    ///
+    /// # Errors
+    /// The device's settings for the app cannot be read, in words.
+    pub fn job<'a>(&self, command: &'a [String], timeout: Duration, rest: Rest) -> Result<Job<'a>, String> {
+        let mut environment = BTreeMap::from([("HOME".to_owned(), self.data.display().to_string())]);
+        if let Some(user) = &self.user {
+            environment.insert("USER".into(), user.name.clone());
+            environment.insert("LOGNAME".into(), user.name.clone());
+        }
+        for path in &self.settings {
+            let found = service::environment_file(path);
+            environment.extend(found.map_err(|error| format!("cannot read {}: {error}", path.display()))?);
+        }
+        Ok(Job { command, directory: self.tree.clone(), environment, user: self.user.clone(), timeout, rest })
+    }
+
+    /// Makes the app's own data directory, which belongs to the user of the release.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn make_data(&self, _lock: &Lock) -> Result<(), disk::Error> {
+        disk::create_directories(&self.data)?;
+        let Some(user) = &self.user else { return Ok(()) };
+        let failed = |source| disk::Error { what: "give to its user", path: self.data.clone(), source };
+        std::os::unix::fs::chown(&self.data, Some(user.uid), Some(user.gid)).map_err(failed)
+    }
+}
+
+/// Writes the `release.env` of a staged release; it becomes durable with the tree.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn write_environment(
+    _lock: &Lock,
+    paths: &Paths,
+    app: &AppName,
+    setup: &Setup,
+) -> Result<(), disk::Error> {
+    let path = paths.staged(app, &setup.tree).join("release.env");
+    disk::remove(&path)?;
+    let version = setup.version.as_ref().map_or("unknown", |version| version.as_str());
+    let text = format!(
+        "TIDELOCK_APP={app}\nTIDELOCK_VERSION={version}\nTIDELOCK_RELEASE={}\nTIDELOCK_DATA={}\n",
+        paths.release(app, &setup.tree).display(),
+        paths.data(app).display()
+    );
+    let mut file = disk::NewFile::create(&path)?;
+    file.write_all(text.as_bytes()).map_err(|source| disk::Error { what: "write", path, source })?;
+    file.finish(0o444)
+}
+
+/// The user of a release on an agent that is root.
+fn user_of(recipe: &Recipe, root_apps: &BTreeSet<AppName>, app: &AppName) -> Result<Option<User>, String> {
+    match recipe.user.as_deref().filter(|name| *name != "root") {
+        Some(name) => match user::named(name).map_err(|error| error.to_string())? {
+            Some(user) if user.uid != 0 => Ok(Some(user)),
+            Some(_) => Err(format!("its user {name} is root by another name")),
+            None => Err(format!("this device has no user {name}")),
+        },
+        None if root_apps.contains(app) => Ok(None),
+        None => Err(format!(
+            "it would run as root: let it name a `user`, or name {app} in `allow_root_apps` here"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::Room;
+
+    fn put(room: &Room, path: PathBuf, text: &str) {
+        assert!(path.starts_with(room.path()));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn a_release_says_why_it_cannot_be_used() {
+        let room = Room::new();
+        let paths = Paths::under(room.path());
+        let (web, tree): (AppName, _) = ("web".parse().unwrap(), Digest::of(b"tree"));
+        let load = || Release::load(&paths, &BTreeSet::from([web.clone()]), &web, &tree);
+        assert_eq!(load().unwrap_err(), "the tree has none");
+        for (text, said) in [
+            ("format = 1\nhoks = 1", "line 2: unknown field `hoks`"),
+            ("format = 1\nunits = [\"web.service\"]", "units of systemd"),
+            ("\u{0}", "line 1"),
+        ] {
+            put(&room, paths.tree(&web, &tree).join("release.toml"), text);
+            let found = load().unwrap_err();
+            assert!(found.contains(said), "{found}");
+        }
+    }
+
+    #[test]
+    fn root_is_only_for_apps_that_the_owner_allows_it_to() {
+        let web: AppName = "web".parse().unwrap();
+        let (none, allowed) = (BTreeSet::new(), BTreeSet::from([web.clone()]));
+        let of = |user: Option<&str>, apps| {
+            let user = user.map(str::to_owned);
+            user_of(&Recipe { user, ..Recipe::parse("format = 1").unwrap() }, apps, &web)
+        };
+        assert!(of(None, &none).unwrap_err().contains("allow_root_apps"));
+        assert!(of(Some("root"), &none).unwrap_err().contains("allow_root_apps"));
+        assert_eq!(of(None, &allowed), Ok(None));
+        assert_eq!(of(Some("daemon"), &none).unwrap().unwrap().name, "daemon");
+        assert!(of(Some("no-such-user"), &allowed).unwrap_err().contains("no user"));
+    }
+
+    #[test]
+    fn the_agent_s_own_words_win_over_the_device_s_settings() {
+        let room = Room::new();
+        let paths = Paths::under(room.path());
+        let (web, tree): (AppName, _) = ("web".parse().unwrap(), Digest::of(b"tree"));
+        let lock = Lock::take(&paths.lock()).unwrap().unwrap();
+        let setup = Setup { tree, tuning: Default::default(), version: Some("1.4.2".parse().unwrap()) };
+        disk::create_directories(&paths.staged(&web, &tree)).unwrap();
+        write_environment(&lock, &paths, &web, &setup).unwrap();
+        write_environment(&lock, &paths, &web, &setup).unwrap();
+        std::fs::rename(paths.staged(&web, &tree), paths.release(&web, &tree)).unwrap();
+        put(&room, paths.tree(&web, &tree).join("release.toml"), "format = 1");
+        put(&room, paths.app_env(&web), "PORT=81\nTIDELOCK_APP=other\n");
+        let release = Release::load(&paths, &BTreeSet::from([web.clone()]), &web, &tree).unwrap();
+        let job = release.job(&[], Duration::from_secs(1), Rest::Ends).unwrap();
+        assert_eq!(job.environment["PORT"], "81");
+        assert_eq!(job.environment["TIDELOCK_APP"], "web");
+        assert_eq!(job.environment["TIDELOCK_VERSION"], "1.4.2");
+        assert_eq!(job.environment["TIDELOCK_RELEASE"], paths.release(&web, &tree).to_str().unwrap());
+        release.make_data(&lock).unwrap();
+        assert!(paths.data(&web).is_dir());
+    }
+}

@@ -1,0 +1,213 @@
+//! The look: disk, journal and what this process remembers, gathered into the `Device` that is decided about.
+//!
+//! Never here: a decision, or a change of anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::Serialize;
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::{AppName, DeviceId, Platform};
+use tidelock_protocol::recipe;
+
+use crate::config::{self, Paths, Settings};
+use crate::decide::model::{App, Check, Device, Memory, Mode, Recipe, Space};
+use crate::io::journal::{Journal, Unreadable};
+use crate::io::release::Release;
+use crate::io::{activate, disk};
+
+/// What stays the same while a process runs.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Where everything lies.
+    pub paths: Paths,
+    /// What the owner says.
+    pub settings: Settings,
+    /// What is remembered.
+    pub journal: Journal,
+    /// Who this device is.
+    pub id: DeviceId,
+    /// What runs on it.
+    pub platform: Platform,
+}
+
+/// The device as it is now, and the records that cannot be read; those count as not there.
+///
+/// # Errors
+/// A directory that is there and cannot be listed.
+pub fn device(
+    site: &Site,
+    memory: &BTreeMap<AppName, Memory>,
+    seed: u64,
+) -> Result<(Device, Vec<Unreadable>), disk::Error> {
+    let mut names = site.journal.apps()?;
+    names.extend(installed(&site.paths)?);
+    let mut unreadable = Vec::new();
+    let mut apps = BTreeMap::new();
+    for name in names {
+        let memory = memory.get(&name).cloned().unwrap_or_default();
+        apps.insert(name.clone(), app(site, &name, memory, &mut unreadable)?);
+    }
+    let mode = match site.settings.mode {
+        config::Mode::Apply => Mode::Apply,
+        config::Mode::Observe => Mode::Observe,
+    };
+    let free = free(&site.paths)?;
+    // The live release and the way back from it are in use; the owner counts them, the decision does not.
+    let keep = site.settings.keep.saturating_sub(2);
+    Ok((Device { mode, free, keep, seed, apps }, unreadable))
+}
+
+fn app(
+    site: &Site,
+    name: &AppName,
+    memory: Memory,
+    unreadable: &mut Vec<Unreadable>,
+) -> Result<App, disk::Error> {
+    let current = activate::current(&site.paths, name).unwrap_or_else(|error| {
+        log::error!("{error}: {}; the app counts as not installed", error.source);
+        None
+    });
+    let (sealed, staged) = releases(&site.paths, name)?;
+    let recipe = |tree: &Digest| Release::load(&site.paths, &site.settings.root_apps, name, tree);
+    let recipes =
+        sealed.iter().map(|tree| (*tree, recipe(tree).map(|release| read(&release.recipe)))).collect();
+    let records = site.journal.read(name);
+    unreadable.extend(records.unreadable);
+    Ok(App {
+        current,
+        sealed,
+        staged,
+        recipes,
+        trial: records.trial,
+        committed: records.committed,
+        refusals: records.refusals,
+        setback: records.setback,
+        rollback: records.rollback,
+        retry: records.retry,
+        run: site.journal.running(name).run,
+        memory,
+    })
+}
+
+/// The apps that have a directory.
+fn installed(paths: &Paths) -> Result<BTreeSet<AppName>, disk::Error> {
+    let name = |name: &str| name.parse().ok();
+    Ok(names(&paths.apps())?.iter().filter_map(|found| name(found)).collect())
+}
+
+/// The sealed trees of an app, the newest first, and those that were begun.
+fn releases(paths: &Paths, app: &AppName) -> Result<(Vec<Digest>, Vec<Digest>), disk::Error> {
+    let directory = paths.releases(app);
+    let (mut sealed, mut staged) = (Vec::new(), Vec::new());
+    for name in names(&directory)? {
+        if let Ok(tree) = name.parse::<Digest>() {
+            let path = directory.join(&name);
+            let found = path.symlink_metadata();
+            let found = found.map_err(|source| disk::Error { what: "look at", path, source })?;
+            sealed.push(((found.mtime(), found.mtime_nsec()), tree));
+        } else if let Some(Ok(tree)) = name.strip_suffix(".part").map(str::parse) {
+            staged.push(tree);
+        }
+    }
+    sealed.sort_unstable_by(|one, other| other.cmp(one));
+    Ok((sealed.into_iter().map(|(_, tree)| tree).collect(), staged))
+}
+
+/// The names in a directory, sorted; none where there is no directory.
+fn names(directory: &Path) -> Result<BTreeSet<String>, disk::Error> {
+    let failed = |source| disk::Error { what: "list", path: directory.to_owned(), source };
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        entries => entries.map_err(failed)?,
+    };
+    entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// The room under the state directory, or under what of its path is there already.
+fn free(paths: &Paths) -> Result<Space, disk::Error> {
+    let state = paths.state();
+    let there = state.ancestors().find(|path| path.is_dir()).unwrap_or(&state);
+    disk::free(there).map(|free| Space { bytes: free.bytes, inodes: free.inodes })
+}
+
+/// A recipe as decisions see it: numbers, and digests of what is asked.
+fn read(recipe: &recipe::Recipe) -> Recipe {
+    let check = |check: &recipe::Check| Check {
+        definition: definition(&check.probe),
+        grace: check.grace,
+        interval: check.interval,
+        deadline: check.deadline,
+        successes: check.successes,
+    };
+    Recipe {
+        start: definition(&recipe.hooks.start),
+        timeout: recipe.hooks.timeout,
+        checks: recipe.checks.iter().map(|one| (one.name.clone(), check(one))).collect(),
+    }
+}
+
+/// The digest of what is asked or run, as JSON: it stands in records, which later versions compare with.
+fn definition(asked: &impl Serialize) -> Digest {
+    Digest::of(&serde_json::to_vec(asked).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Merged;
+    use crate::room::Room;
+
+    fn site(room: &Room) -> Site {
+        let paths = Paths::under(room.path());
+        let text = "url = \"http://h\"\nenvironment = \"prod\"\nallow_root_apps = [\"web\"]\n".to_owned();
+        let merged = Merged::of(&[config::Fragment { path: "c".into(), text }]).unwrap();
+        Site {
+            settings: Settings::of(&merged, &paths).unwrap(),
+            journal: Journal::at(&paths).unwrap(),
+            id: "d".parse().unwrap(),
+            platform: Platform::any(),
+            paths,
+        }
+    }
+
+    #[test]
+    fn a_device_without_anything_is_a_device() {
+        let room = Room::new();
+        let (device, unreadable) = device(&site(&room), &BTreeMap::new(), 7).unwrap();
+        assert!(device.apps.is_empty() && unreadable.is_empty());
+        assert!(device.free.bytes > 0);
+        assert_eq!((device.keep, device.mode, device.seed), (0, Mode::Apply, 7));
+    }
+
+    #[test]
+    fn trees_links_recipes_and_leftovers_are_seen() {
+        let room = Room::new();
+        let site = site(&room);
+        let web: AppName = "web".parse().unwrap();
+        let [old, new, part] = [b"old", b"new", b"prt"].map(|name| Digest::of(name));
+        for tree in [old, new] {
+            std::fs::create_dir_all(site.paths.tree(&web, &tree)).unwrap();
+        }
+        let text = "format = 1\n[[check]]\nname = \"c\"\ntcp = \"h:1\"\n";
+        std::fs::write(site.paths.tree(&web, &new).join("release.toml"), text).unwrap();
+        std::fs::create_dir_all(site.paths.staged(&web, &part)).unwrap();
+        std::fs::create_dir_all(site.paths.releases(&web).join(format!("{part}.gone"))).unwrap();
+        std::fs::create_dir_all(site.paths.journal()).unwrap();
+        std::fs::write(site.paths.journal().join("api.trial.json"), "torn").unwrap();
+        disk::point(&site.paths.current(&web), Path::new("/etc")).unwrap();
+        let memory = Memory { counted: true, ..Memory::default() };
+        let (device, unreadable) = device(&site, &BTreeMap::from([(web.clone(), memory)]), 0).unwrap();
+        let app = &device.apps[&web];
+        assert_eq!(app.current, None, "a foreign link is no release");
+        assert_eq!(app.staged, [part]);
+        assert_eq!(app.sealed.len(), 2);
+        assert_eq!(app.recipes[&old], Err("the tree has none".into()));
+        assert_eq!(app.recipes[&new].as_ref().unwrap().checks["c"].deadline, 60);
+        assert!(app.memory.counted);
+        assert_eq!(unreadable.len(), 1);
+        assert!(device.apps.contains_key(&"api".parse().unwrap()));
+    }
+}
