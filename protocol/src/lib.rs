@@ -11,6 +11,7 @@ pub mod keys;
 pub mod layout;
 pub mod limits;
 pub mod names;
+pub mod nearest;
 pub mod recipe;
 pub mod release;
 pub mod roles;

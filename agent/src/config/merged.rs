@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use tidelock_protocol::nearest::distance;
 use toml::Value;
 use toml::de::{DeTable, DeValue};
 
@@ -130,20 +131,4 @@ fn nearest(key: &str) -> Option<&'static str> {
     let candidates = KNOWN.into_iter().chain(TABLES);
     let best = candidates.min_by_key(|known| (far(known), distance(key, known)));
     best.filter(|known| far(known) <= (1 + bare.len() / 3).min(3))
-}
-
-/// How many letters must be changed, added or taken away to make `one` of `other` (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let swapped = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = swapped.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
 }

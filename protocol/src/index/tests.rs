@@ -1,5 +1,7 @@
+//! The index: every rule has an attack that breaks it, and packers of all kinds are read back.
+
 use super::*;
-use crate::tree::Mode;
+use crate::tree::{File, Kind, Mode};
 
 /// An index of `listing` lines and blocks `(raw length, raw digest?)`, each of 20 compressed bytes.
 fn index(listing: &[String], blocks: &[(u64, bool)]) -> String {

@@ -1,3 +1,5 @@
+//! Packing: the same tree gives the same bytes, and nothing that differs from its index is signed.
+
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::nearest::nearest;
+use tidelock_protocol::nearest::nearest;
+
 use super::{At, Place, Problems};
 
 /// One file, and what is wrong with it.

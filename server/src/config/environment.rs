@@ -22,10 +22,10 @@ use std::collections::BTreeMap;
 use tidelock_protocol::desired::Tuning;
 use tidelock_protocol::limits::tuning as bounds;
 use tidelock_protocol::names::{AppName, LabelKey, Version};
+use tidelock_protocol::nearest::nearest;
 
 use super::app::{App, Origin};
 use super::document::{self, Table, Value};
-use super::nearest::nearest;
 use super::{At, Place, Problems};
 
 /// What an environment wants.

@@ -29,9 +29,9 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use tidelock_protocol::keys::PublicKey;
 use tidelock_protocol::names::{AppName, EnvironmentName};
+use tidelock_protocol::nearest::nearest;
 
 use super::document::{self, Table, Value};
-use super::nearest::nearest;
 use super::{Place, Problems};
 
 const DAY: u64 = 86_400;

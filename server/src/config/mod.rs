@@ -7,7 +7,6 @@ mod app;
 mod document;
 mod environment;
 mod fleet;
-mod nearest;
 
 use std::collections::BTreeMap;
 use std::fmt;

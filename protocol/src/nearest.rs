@@ -1,13 +1,15 @@
-//! The known name that somebody meant when they wrote another one.
+//! The known name that somebody meant when they wrote another one: every file of both sides answers a slip alike.
+//!
+//! Never here: which names are known.
 
 /// The one of `known` nearest to `written`, if it is near enough to be meant.
-pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = |name: &&str| distance(written, name) <= 1 + name.chars().count() / 3;
     known.into_iter().filter(near).min_by_key(|name| distance(written, name))
 }
 
-/// How many characters must be put in, taken out or changed to make one of the other.
-fn distance(one: &str, other: &str) -> usize {
+/// How many characters must be put in, taken out or changed to make one of the other (Levenshtein).
+pub fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (i, a) in one.chars().enumerate() {
