@@ -38,19 +38,19 @@ impl Floor {
     pub fn or_later(self, other: Self) -> Self {
         if other.at > self.at { other } else { self }
     }
-}
 
-/// The time that a turn is judged by: a synchronised clock, but never before the floor; otherwise the floor and the time
-/// that has passed since it was learnt.
-pub fn now(reading: Reading, floor: Floor) -> Now {
-    let Reading { civil, boot, synchronised } = reading;
-    let wall = if synchronised {
-        civil.max(floor.at)
-    } else {
-        // A clock that nobody keeps may be years ahead as well as behind: it is not asked at all.
-        floor.at.after(boot.saturating_sub(floor.learnt))
-    };
-    Now { wall, boot, trusted: synchronised }
+    /// The time that a turn is judged by: a synchronised clock, but never before the floor; otherwise the floor and the
+    /// time that has passed since it was learnt.
+    pub fn now(self, reading: Reading) -> Now {
+        let Reading { civil, boot, synchronised } = reading;
+        let wall = if synchronised {
+            civil.max(self.at)
+        } else {
+            // A clock that nobody keeps may be years ahead as well as behind: it is not asked at all.
+            self.at.after(boot.saturating_sub(self.learnt))
+        };
+        Now { wall, boot, trusted: synchronised }
+    }
 }
 
 #[cfg(test)]
@@ -61,7 +61,7 @@ mod tests {
 
     fn wall(civil: i64, boot: u64, synchronised: bool) -> i64 {
         let civil = Timestamp::from_unix(civil);
-        now(Reading { civil, boot: Duration::from_secs(boot), synchronised }, FLOOR).wall.unix()
+        FLOOR.now(Reading { civil, boot: Duration::from_secs(boot), synchronised }).wall.unix()
     }
 
     #[test]

@@ -22,6 +22,12 @@ pub fn since_boot() -> Duration {
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
+/// What the kernel calls this boot; another one after every restart. `None` where it does not say.
+pub fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
 #[cfg(not(feature = "test-clock"))]
 fn civil() -> (Timestamp, bool) {
     (system(), kernel_says_synchronised())

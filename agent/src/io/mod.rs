@@ -10,6 +10,7 @@ pub mod identity;
 pub mod journal;
 pub mod lock;
 pub mod probe;
+pub mod refresh;
 pub mod release;
 pub mod service;
 mod trace;

@@ -78,6 +78,16 @@ pub enum Error {
         /// The version trusted already.
         stored: u64,
     },
+    /// The timestamp names a root that the server does not give.
+    #[error(
+        "the timestamp names root {named}, but the newest that the server gives is {seen}: a newer root is withheld"
+    )]
+    RootWithheld {
+        /// The version that it names.
+        named: u64,
+        /// The version reached.
+        seen: u64,
+    },
     /// 5.5.5: a role that the trusted snapshot listed.
     #[error("the new snapshot no longer lists role {role:?}")]
     Vanished {

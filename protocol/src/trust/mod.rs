@@ -191,9 +191,17 @@ impl Fresh {
         self.news
     }
 
-    /// Whether the repository has a newer root than the one this timestamp was judged by, as far as it says.
-    pub fn names_newer_root(&self) -> bool {
-        self.timestamp.newest_root.is_some_and(|newest| newest > self.root.version())
+    /// Holds the repository to what it signed: the root that the timestamp names as the newest must have been seen. One
+    /// that is named and not given is withheld, perhaps because it revokes a key.
+    ///
+    /// # Errors
+    /// It names a newer root than the one it was judged by.
+    pub fn check_newest_root(&self) -> Result<(), Error> {
+        let (seen, named) = (self.root.version(), self.timestamp.newest_root);
+        match named {
+            Some(named) if named > seen => Err(Error::RootWithheld { named, seen }),
+            _ => Ok(()),
+        }
     }
 
     /// The snapshot that this timestamp names.

@@ -7,6 +7,7 @@ use super::verify::{Signers, Wanted};
 use super::{Trusted, listed};
 use crate::limits;
 use crate::roles::{Target, Targets};
+use crate::time::Timestamp as Time;
 
 /// A search under way. [`Search::step`] says what it needs; a role that it asks for is given by [`Search::keep`] (stored
 /// bytes) or [`Search::accept`] (fetched bytes), and is verified against the delegator that the search came through.
@@ -18,6 +19,8 @@ pub struct Search<'a> {
     pending: Vec<Edge>,
     visited: BTreeSet<String>,
     found: Option<(String, Target)>,
+    /// When the first of the roles looked into expires.
+    expires: Time,
     current: Option<(Wanted, Signers)>,
 }
 
@@ -32,6 +35,8 @@ pub enum Step {
         role: String,
         /// What it says of the target.
         target: Target,
+        /// When the first of the roles that led here expires.
+        expires: Time,
     },
     /// No role that may name the target does.
     Nowhere,
@@ -47,7 +52,15 @@ struct Edge {
 impl<'a> Search<'a> {
     pub(super) fn new(trusted: &'a Trusted, name: &'a str) -> Self {
         let visited = BTreeSet::from(["targets".to_owned()]);
-        let mut search = Self { trusted, name, pending: Vec::new(), visited, found: None, current: None };
+        let mut search = Self {
+            trusted,
+            name,
+            pending: Vec::new(),
+            visited,
+            found: None,
+            expires: trusted.believed_until(),
+            current: None,
+        };
         search.look_into("targets", &trusted.targets);
         search
     }
@@ -58,7 +71,7 @@ impl<'a> Search<'a> {
     /// A role that is not in the snapshot, or too many roles.
     pub fn step(&mut self) -> Result<Step, Error> {
         if let Some((role, target)) = self.found.clone() {
-            return Ok(Step::Found { role, target });
+            return Ok(Step::Found { role, target, expires: self.expires });
         }
         while self.current.is_none() {
             let Some(Edge { role, signers }) = self.pending.pop() else { return Ok(Step::Nowhere) };
@@ -93,6 +106,7 @@ impl<'a> Search<'a> {
     }
 
     fn look_into(&mut self, role: &str, targets: &Targets) {
+        self.expires = self.expires.min(targets.expires);
         if let Some(target) = targets.targets.get(self.name) {
             self.found = Some((role.to_owned(), target.clone()));
             return;

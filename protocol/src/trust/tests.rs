@@ -271,8 +271,8 @@ fn a_timestamp_names_the_snapshot_alone() {
         assert!(matches!(rooted().timestamp(None, &sign(&odd, &[4])), Err(Error::Malformed { .. })));
     }
     let newer = changed(timestamp(1, 1, b""), |timestamp| timestamp["x-tidelock-root"] = json!(2));
-    assert!(rooted().timestamp(None, &sign(&newer, &[4])).unwrap().names_newer_root());
-    assert!(!fresh(b"", 1).names_newer_root());
+    assert!(rooted().timestamp(None, &sign(&newer, &[4])).unwrap().check_newest_root().is_err());
+    assert!(fresh(b"", 1).check_newest_root().is_ok());
 }
 
 #[test]

@@ -14,12 +14,14 @@ pub struct Pace {
     pub window: Duration,
     /// Bytes that each window must bring.
     pub bytes: u64,
+    /// Time for the headers, once the question is sent.
+    pub head: Duration,
 }
 
 impl Default for Pace {
     /// 256 bytes a second, over half a minute: a tenth of what GPRS brings.
     fn default() -> Self {
-        Self { window: Duration::from_secs(30), bytes: 256 * 30 }
+        Self { window: Duration::from_secs(30), bytes: 256 * 30, head: Duration::from_secs(60) }
     }
 }
 

@@ -30,8 +30,6 @@ const REDIRECTS: usize = 5;
 const HEADER_BYTES: usize = 16 * 1024;
 /// Time to find the host, connect and agree on TLS.
 const CONNECT: Duration = Duration::from_secs(30);
-/// Time for the headers, once the question is sent.
-const HEADERS: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept for the next poll.
 const KEPT: Duration = Duration::from_secs(3600);
 
@@ -141,7 +139,6 @@ impl Http {
             .max_idle_connections_per_host(1)
             .max_idle_age(KEPT)
             .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(HEADERS))
             .build();
         Ok(Self {
             agent: ureq::Agent::with_parts(config, chain, Lookup::default()),
@@ -197,7 +194,9 @@ impl Http {
             if let Some((name, value)) = self.credential.as_ref().filter(|_| ours) {
                 request = request.header(name.clone(), value.clone());
             }
-            let config = request.config().timeout_global(Some(time)).timeout_per_read(Some(self.pace.window));
+            let config = request.config().timeout_global(Some(time));
+            let config =
+                config.timeout_recv_response(Some(self.pace.head)).timeout_per_read(Some(self.pace.window));
             config.build().call().map_err(|found| Error::from_ureq(url, found))
         };
         once().or_else(|error| if matches!(error.kind(), Some(Kind::Cut)) { once() } else { Err(error) })

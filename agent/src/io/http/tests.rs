@@ -71,7 +71,7 @@ fn body(answer: Answer) -> Result<Vec<u8>, Error> {
 fn failure(script: &'static str, ask: &Ask) -> Kind {
     // Twice: an answer that ends before its head is asked for again.
     let (url, _thread) = server(vec![vec![script], vec![script]]);
-    let pace = Pace { window: Duration::from_millis(400), bytes: 100 };
+    let pace = Pace { window: Duration::from_millis(400), bytes: 100, head: Duration::from_secs(1) };
     let error = http(&url).with_pace(pace).get("f", ask).and_then(body).unwrap_err();
     error.kind().unwrap().clone()
 }
@@ -187,6 +187,9 @@ fn a_slow_or_silent_server_is_left() {
     assert_eq!(failure(whole, &in_time), Kind::TimedOut);
     let heads = "HTTP/1.1 200 OK\r\n~X: 1\r\n~X: 1\r\n~X: 1\r\n~X: 1\r\n~X: 1\r\n~X: 1\r\n~X: 1\r\n~";
     assert_eq!(failure(heads, &in_time), Kind::TimedOut);
+    let endless: &'static str =
+        Box::leak(format!("HTTP/1.1 200 OK\r\n{}", "X: 1\r\n~".repeat(40)).into_boxed_str());
+    assert_eq!(failure(endless, &ask()), Kind::TimedOut, "headers have a time of their own");
 }
 
 #[test]
