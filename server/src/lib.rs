@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod config;
 pub mod git;
 pub mod keys;
+pub mod look;
 pub mod publish;
 pub mod turn;
 pub mod web;

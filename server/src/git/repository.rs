@@ -13,8 +13,10 @@ use tidelock_protocol::time::Timestamp;
 
 use super::blobs::Blobs;
 use super::command::{FETCH, Git};
-use super::tree::{self, Entry};
+use super::tree::{self, Entry, Kind};
 use super::{Error, Published};
+
+const LIST: &str = "list a tree";
 
 /// Full id of a Git object: 40 (SHA-1) or 64 (SHA-256) lower-case hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,31 +137,44 @@ impl Repository {
         }
     }
 
-    /// What stands at `path` in `commit`: the id and whether it is a tree; `None` when nothing does. The empty path is
-    /// the commit's root.
+    /// The commit `id`, when it is here; for one that no branch leads to any more.
     ///
     /// # Errors
     /// Git failed.
-    pub fn at(&self, commit: &ObjectId, path: &str) -> Result<Option<(ObjectId, bool)>, Error> {
+    pub fn known_commit(&self, id: &str, branch: &str) -> Result<Option<Commit>, Error> {
+        match id.parse() {
+            Ok(id) if self.holds(&id)? => self.commit(id, branch).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What stands at `path` in `commit`; `None` when nothing does. The empty path is the commit's whole tree.
+    ///
+    /// # Errors
+    /// Git failed.
+    pub fn at(&self, commit: &ObjectId, path: &str) -> Result<Option<Entry>, Error> {
         const WHAT: &str = "look up a path";
         if path.is_empty() {
             let tree = format!("{commit}^{{tree}}");
             let id = self.git.ask(WHAT, &["rev-parse", "--verify", "--end-of-options", &tree])?;
-            return Ok(Some((self.object_id(WHAT, &id)?, true)));
+            let id = self.object_id(WHAT, &id)?;
+            return Ok(Some(Entry { path: Vec::new(), kind: Kind::Directory, id }));
         }
+        Ok(self.list(commit, &[path])?.into_iter().find(|entry| entry.path == path.as_bytes()))
+    }
+
+    /// What stands at each of `paths` in `commit`, as `git ls-tree` says it: a path with a final slash is listed, one
+    /// level deep. What is not there is left out.
+    ///
+    /// # Errors
+    /// Git failed.
+    pub fn list(&self, commit: &ObjectId, paths: &[&str]) -> Result<Vec<Entry>, Error> {
         // A literal path: neither globs nor `:(magic)` mean anything here.
-        let args = ["--literal-pathspecs", "ls-tree", "-z", "--full-tree", commit.as_str(), "--", path];
-        let answer = self.git.ask(WHAT, &args)?;
-        let Some(line) = answer.split(|b| *b == 0).find(|line| !line.is_empty()) else { return Ok(None) };
-        let text = std::str::from_utf8(line).map_err(|_| self.git.unexpected(WHAT, line))?;
-        let mut fields = text.split(['\t', ' ']);
-        match (fields.next(), fields.next(), fields.next()) {
-            (Some(_), Some(kind), Some(id)) => {
-                let id = id.parse().map_err(|_| self.git.unexpected(WHAT, line))?;
-                Ok(Some((id, kind == "tree")))
-            }
-            _ => Err(self.git.unexpected(WHAT, line)),
+        let fixed = ["--literal-pathspecs", "ls-tree", "-l", "-z", "--full-tree", commit.as_str(), "--"];
+        if paths.is_empty() {
+            return Ok(Vec::new());
         }
+        self.parse_entries(&self.git.ask(LIST, &[&fixed, paths].concat())?)
     }
 
     /// Whether the object `id` is here and is a tree.
@@ -180,13 +195,9 @@ impl Repository {
     /// # Errors
     /// Git failed.
     pub fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>, Error> {
-        const WHAT: &str = "list a tree";
-        let answer = self.git.ask(WHAT, &["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", id.as_str()])?;
-        answer
-            .split(|b| *b == 0)
-            .filter(|line| !line.is_empty())
-            .map(|line| tree::parse(line).ok_or_else(|| self.git.unexpected(WHAT, line)))
-            .collect()
+        self.parse_entries(
+            &self.git.ask(LIST, &["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", id.as_str()])?,
+        )
     }
 
     /// A reader of raw blobs.
@@ -281,6 +292,11 @@ impl Repository {
         }
         let (repository, branch) = (self.label().to_owned(), branch.to_owned());
         Ok(Error::NoBranch { repository, branch, existing: existing.join(", ") })
+    }
+
+    fn parse_entries(&self, answer: &[u8]) -> Result<Vec<Entry>, Error> {
+        let lines = answer.split(|b| *b == 0).filter(|line| !line.is_empty());
+        lines.map(|line| tree::parse(line).ok_or_else(|| self.git.unexpected(LIST, line))).collect()
     }
 
     fn object_id(&self, what: &'static str, answer: &[u8]) -> Result<ObjectId, Error> {

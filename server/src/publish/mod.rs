@@ -22,7 +22,7 @@ pub use dir::{Directory, Lock};
 pub use expiry::{Expiring, Within, expiring};
 pub use order::{Content, Effect, Files, order};
 pub use pending::{Missing, Pending, PendingFiles, Waiting};
-pub use plan::{Input, Plan, plan};
+pub use plan::{Input, Plan, check_clock, plan};
 pub use published::{Kept, Published};
 pub use releases::{Known, Registered, Registration, Stored};
 pub use rules::{Rule, Rules};

@@ -76,7 +76,11 @@ pub fn order(files: Files) -> Vec<Effect> {
         effects.extend([metadata(root), Effect::SyncMetadata]);
     }
     if !files.targets.is_empty() {
-        effects.extend(files.targets.into_iter().map(|(name, content)| Effect::Target { name, content }));
+        // What is linked may have been moved there just now.
+        let (linked, others): (Vec<_>, Vec<_>) =
+            files.targets.into_iter().partition(|(_, content)| matches!(content, Content::Linked(_)));
+        effects
+            .extend(others.into_iter().chain(linked).map(|(name, content)| Effect::Target { name, content }));
         effects.push(Effect::SyncTargets);
     }
     let versioned = files.delegated.into_iter().chain(files.targets_role).chain(files.snapshot);

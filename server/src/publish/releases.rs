@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidelock_protocol::desired::{Build, IndexTarget};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::{AppName, Artifact, Platform, TargetName, Version};
+use tidelock_protocol::release::Mark;
 use tidelock_protocol::roles::Target;
 
 use super::Error;
@@ -60,15 +61,6 @@ pub struct Registration {
 /// Every release that the published roles name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known(Vec<Registered>);
-
-/// What an app's role says of each of a release's files: its `custom.tidelock`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Said {
-    tree: Digest,
-    version: Version,
-    counter: u64,
-    source: String,
-}
 
 impl Stored {
     /// Of files with these digests and lengths, under the names that a release of `app` has.
@@ -145,7 +137,7 @@ pub(super) fn content(
     let mut counters: BTreeMap<&Version, u64> = BTreeMap::new();
     for registration in new {
         let Registration { version, platform, source, stored, .. } = registration;
-        if let Some(known) = said(before.get(&stored.index.name)) {
+        if let Some(known) = before.get(&stored.index.name).and_then(Mark::of) {
             if known.tree == stored.tree {
                 continue;
             }
@@ -156,15 +148,15 @@ pub(super) fn content(
             counter += 1;
             counter
         });
-        let said = Said { tree: stored.tree, version: version.clone(), counter, source: source.clone() };
+        let mark = Mark { tree: stored.tree, version: version.clone(), counter, source: source.clone() };
         for file in [&stored.index, &stored.bundle] {
             let mut target = Target::new(file.length, file.sha256);
-            target.custom = Some(serde_json::json!({ "tidelock": said }));
+            target.custom = Some(mark.to_custom());
             targets.insert(file.name.clone(), target);
         }
     }
     let kept = retained_versions(&registered(app, &targets), named, retained);
-    targets.retain(|_, target| said(Some(target)).is_none_or(|said| kept.contains(&said.version)));
+    targets.retain(|_, target| Mark::of(target).is_none_or(|mark| kept.contains(&mark.version)));
     Ok(targets)
 }
 
@@ -196,15 +188,11 @@ fn registered(app: &AppName, targets: &BTreeMap<String, Target>) -> Vec<Register
             return None;
         };
         let bundle = format!("{}{}", name.strip_suffix(Artifact::Index.suffix())?, Artifact::Bundle.suffix());
-        let Said { tree, counter, source, .. } = said(Some(target))?;
+        let Mark { tree, counter, source, .. } = Mark::of(target)?;
         let stored = Stored { tree, index: file(name)?, bundle: file(&bundle)? };
         (of == *app).then_some(Registered { app: of, version, platform, counter, source, stored })
     };
     targets.iter().filter_map(read).collect()
-}
-
-fn said(target: Option<&Target>) -> Option<Said> {
-    serde_json::from_value(target?.custom.as_ref()?.get("tidelock")?.clone()).ok()
 }
 
 #[cfg(test)]

@@ -2,6 +2,177 @@
 //!
 //! Never here: a rule of what is published (the pure rooms choose), or a word for people (`cli`).
 
+mod audit;
+mod error;
+mod outcome;
+mod packing;
+mod rules;
+mod trees;
+mod views;
 mod watch;
+mod wishes;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tidelock_protocol::desired::{Desired, FORMAT, Source};
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::AppName;
+
+pub use error::Error;
+pub use outcome::{Outcome, Stopped};
 pub use watch::{Said, watch};
+
+use crate::bundle;
+use crate::config::Problems;
+use crate::git::Repository;
+use crate::look::{Seen, look};
+use crate::publish::{self, Directory, Effect, Input, Known, Lock, PendingFiles, Plan, Registration};
+use audit::Audit;
+use views::{Taken, View, Views};
+use wishes::{Release, Wishes};
+
+/// What a turn is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The fleet repository: a path or an address.
+    pub fleet: String,
+    /// The branch whose `fleet.toml` counts.
+    pub branch: String,
+    /// Directory of the private keys.
+    pub keys: PathBuf,
+    /// The published directory.
+    pub out: PathBuf,
+    /// What the publisher remembers: pending manifests, audit, caches.
+    pub state: PathBuf,
+    /// Why a rewritten history is taken; none: it stops the environments that it concerns.
+    pub accept_rewrite: Option<String>,
+    /// Whether an unsynchronised clock is a refusal instead of a warning.
+    pub require_sync: bool,
+}
+
+/// Publishes what the fleet repository says now, and signs anew what is past its time. Nothing changes when there is
+/// nothing to do; a turn that was killed is finished by the next one.
+///
+/// # Errors
+/// Whatever stops the whole turn; nothing was signed then. A rewritten history and a missing signature stop only the
+/// environments that they concern, and are told in the [`Outcome`].
+pub fn once(settings: &Settings) -> Result<Outcome, Error> {
+    let directory = Directory::at(&settings.out);
+    let lock = directory.lock()?;
+    let seen = look(&settings.keys, &settings.out)?;
+    let now = seen.clock.now;
+    if settings.require_sync && !seen.clock.is_synchronised {
+        return Err(Error::ClockUnsynchronised { now });
+    }
+    publish::check_clock(&seen.published, now)?;
+    let mut repository = Repository::open(&settings.fleet, &settings.state.join("git"))?;
+    let views = Views::read(&mut repository, settings, &seen.published)?;
+    let known = Known::of(&seen.published);
+    let mut problems = Problems::default();
+    let wishes = Wishes::resolve(&repository, &views, &known, &mut problems)?;
+    let trees = trees::check(&repository, &wishes, &known, (&settings.state, &directory), &mut problems)?;
+    problems.settle()?;
+    let registrations = packing::registrations(&repository, &directory, &trees)?;
+    let wanted = manifests(&views, &wishes, &registrations);
+    let rules = rules::of(&views, &seen.published);
+    let input = Input {
+        rules: &rules,
+        published: &seen.published,
+        keyring: &seen.keyring,
+        now,
+        wanted: &wanted,
+        rebased: &views.rebased(),
+        registrations: &registrations,
+    };
+    let plan = publish::plan(&input)?;
+    let audit = Audit::of(&settings.state);
+    audit.rewrites(&views, now)?;
+    carry_out(&directory, &lock, &plan)?;
+    packing::remember(&settings.state, &trees, &registrations)?;
+    PendingFiles::of(&settings.state).settle(&plan.waiting, now)?;
+    audit.manifests(&plan.manifests, now)?;
+    Ok(outcome(settings, &seen, &views, plan))
+}
+
+/// Does the effects of a plan, one after the other.
+///
+/// # Errors
+/// The first that fails; the next turn begins from what is there then.
+fn carry_out(directory: &Directory, lock: &Lock, plan: &Plan) -> Result<(), publish::Error> {
+    plan.effects.iter().try_for_each(|effect| directory.apply(lock, effect))
+}
+
+/// What each environment wants, as the wire says it; the serial is set by `publish`.
+fn manifests(
+    views: &Views,
+    wishes: &Wishes,
+    registrations: &BTreeMap<AppName, Vec<Registration>>,
+) -> BTreeMap<tidelock_protocol::names::EnvironmentName, Desired> {
+    let mut manifests = BTreeMap::new();
+    for View { environment, commit, file, taken, .. } in &views.environments {
+        let (Taken::Yes { .. }, Some(file)) = (taken, file) else { continue };
+        let apps = file.apps.iter().map(|(app, choices)| {
+            let choices = choices.iter().enumerate().filter_map(|(n, choice)| {
+                let release = wishes.releases.get(&(environment.clone(), app.clone(), n))?;
+                Some(tidelock_protocol::desired::Choice {
+                    selector: choice.selector.clone(),
+                    stable: Release::to_wire(release, app, registrations),
+                    tuning: choice.tuning,
+                    retry: choice.retry,
+                    floor: choice.floor,
+                    needs: Default::default(),
+                })
+            });
+            (app.clone(), choices.collect())
+        });
+        let source = Source {
+            commit: commit.id.to_string(),
+            author: commit.author.clone(),
+            time: Some(commit.time),
+            subject: commit.subject.clone(),
+            branch: commit.branch.clone(),
+        };
+        let desired = Desired {
+            format: FORMAT,
+            environment: environment.clone(),
+            serial: 0,
+            source,
+            prune: file.prune,
+            apps: apps.collect(),
+        };
+        manifests.insert(environment.clone(), desired);
+    }
+    manifests
+}
+
+fn outcome(settings: &Settings, seen: &Seen, views: &Views, plan: Plan) -> Outcome {
+    let new_root = plan.effects.iter().find_map(|effect| match effect {
+        Effect::Metadata { name, bytes } if name.ends_with(".root.json") => Some(bytes),
+        _ => None,
+    });
+    let root =
+        new_root.or(seen.published.root.as_ref().map(|kept| &kept.bytes)).map(|bytes| Digest::of(bytes));
+    let mut warnings = Vec::new();
+    if !seen.clock.is_synchronised {
+        warnings
+            .push("this machine's clock is not synchronised, and what is signed carries its time".to_owned());
+    }
+    Outcome {
+        commit: views.fleet_commit.clone(),
+        root,
+        manifests: plan.manifests,
+        signed: plan.signed,
+        waiting: plan.waiting,
+        missing: plan.missing,
+        stopped: views.stopped(),
+        warnings,
+        out: settings.out.clone(),
+    }
+}
+
+impl From<bundle::Error> for Error {
+    fn from(source: bundle::Error) -> Self {
+        Self::Bundle(source)
+    }
+}

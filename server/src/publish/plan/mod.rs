@@ -60,10 +60,7 @@ pub struct Plan {
 /// # Errors
 /// A clock that went back, a version with another tree, a role that would be too long.
 pub fn plan(input: &Input<'_>) -> Result<Plan, Error> {
-    let signed = input.published.timestamp.as_ref().and_then(|kept| kept.value.signed_at);
-    if let Some(signed) = signed.filter(|signed| *signed > input.now) {
-        return Err(Error::ClockBehind { now: input.now, signed });
-    }
+    check_clock(input.published, input.now)?;
     let rules = input.rules.delegated();
     let mut draft = Draft { input, rules, files: Files::default(), plan: Plan::default() };
     let is_whole = draft.all()?;
@@ -78,6 +75,18 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Error> {
         plan.signed.clear();
     }
     Ok(plan)
+}
+
+/// Whether it is not before the last signature: nobody may sign in the past.
+///
+/// # Errors
+/// [`Error::ClockBehind`]
+pub fn check_clock(published: &Published, now: Time) -> Result<(), Error> {
+    let signed = published.timestamp.as_ref().and_then(|kept| kept.value.signed_at);
+    match signed.filter(|signed| *signed > now) {
+        Some(signed) => Err(Error::ClockBehind { now, signed }),
+        None => Ok(()),
+    }
 }
 
 /// A plan being made.

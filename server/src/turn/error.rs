@@ -1,0 +1,59 @@
+//! Why a turn published nothing.
+
+use std::io;
+use std::path::PathBuf;
+
+use tidelock_protocol::time::Timestamp;
+
+use crate::config::Problems;
+use crate::{bundle, git, look, publish};
+
+/// Why a turn published nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The fleet repository cannot be read.
+    #[error("cannot read the fleet repository")]
+    Git(#[from] git::Error),
+    /// The fleet repository says something wrong; all of it is listed.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// Keys or repository cannot be looked at.
+    #[error(transparent)]
+    Look(#[from] look::Trouble),
+    /// It cannot be published.
+    #[error(transparent)]
+    Publish(#[from] publish::Error),
+    /// A tree cannot be packed.
+    #[error("cannot pack a release")]
+    Bundle(#[source] bundle::Error),
+    /// The state directory cannot be read or written.
+    #[error("cannot {what} {}", path.display())]
+    State {
+        /// What was being done.
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// `require_sync`, and the clock is not.
+    #[error(
+        "refused to sign: this machine's clock ({now}) is not synchronised, and --require-sync is set; start an NTP client"
+    )]
+    ClockUnsynchronised {
+        /// What it says.
+        now: Timestamp,
+    },
+    /// The branch of `fleet.toml` was rewritten, and what was published last is gone.
+    #[error(
+        "refused: the branch {branch} does not descend from commit {from}, which was published last, and that commit is not \
+         in the repository any more; look at what happened, then `publish --accept-rewrite REASON`"
+    )]
+    Rewritten {
+        /// The branch.
+        branch: String,
+        /// The commit that was published last.
+        from: String,
+    },
+}

@@ -1,0 +1,102 @@
+//! What a turn came to.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use tidelock_protocol::desired::Desired;
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::EnvironmentName;
+
+use crate::git::Commit;
+use crate::publish::{Missing, Waiting};
+
+/// What a turn came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The commit whose `fleet.toml` counted.
+    pub commit: Commit,
+    /// SHA-256 of the newest root file, by which a device may begin to trust; none: no root is published yet.
+    pub root: Option<Digest>,
+    /// Manifests that were published.
+    pub manifests: Vec<Desired>,
+    /// Roles that were signed, with their versions.
+    pub signed: Vec<(String, u64)>,
+    /// Environments that wait for somebody's signature.
+    pub waiting: Vec<Waiting>,
+    /// Other roles that lack a signature.
+    pub missing: Vec<Missing>,
+    /// Environments whose history was rewritten.
+    pub stopped: Vec<Stopped>,
+    /// What somebody should know although it stopped nothing.
+    pub warnings: Vec<String>,
+    /// Where it was published.
+    pub out: PathBuf,
+}
+
+/// An environment that stays where it is until somebody accepts that history was rewritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// Its branch.
+    pub branch: String,
+    /// The commit that was published last.
+    pub from: String,
+    /// The head of the branch.
+    pub to: String,
+}
+
+impl Outcome {
+    /// Whether nothing was written.
+    pub fn is_unchanged(&self) -> bool {
+        self.signed.is_empty()
+    }
+}
+
+/// What people read of it, line by line, the exit code aside; empty when there is nothing to say.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        for Desired { environment, serial, source, apps, .. } in &self.manifests {
+            let commit = source.commit.get(..12).unwrap_or(&source.commit);
+            writeln!(
+                f,
+                "published {environment} (serial {serial}) from {commit} {:?} by {}",
+                source.subject, source.author
+            )?;
+            for (app, choices) in apps {
+                let versions: Vec<&str> =
+                    choices.iter().map(|choice| choice.stable.version.as_str()).collect();
+                writeln!(f, "  {app} {}", versions.join(", "))?;
+            }
+        }
+        let roles: Vec<String> =
+            self.signed.iter().map(|(role, version)| format!("{role} {version}")).collect();
+        if !roles.is_empty() {
+            writeln!(f, "signed {}", roles.join(", "))?;
+        }
+        for Stopped { environment, branch, from, to } in &self.stopped {
+            writeln!(
+                f,
+                "stopped {environment}: {branch} at {to} does not descend from {from}, which was published last; look at what \
+                 happened, then `publish --accept-rewrite REASON`"
+            )?;
+        }
+        for Waiting { desired, missing } in &self.waiting {
+            let lacking: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            writeln!(
+                f,
+                "pending {} (serial {}): {}",
+                desired.environment,
+                desired.serial,
+                lacking.join("; ")
+            )?;
+        }
+        for missing in &self.missing {
+            writeln!(f, "pending {missing}")?;
+        }
+        Ok(())
+    }
+}

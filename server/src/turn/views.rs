@@ -1,0 +1,198 @@
+//! What the fleet repository says: its branches, each at one commit, as one turn sees them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidelock_protocol::desired::Desired;
+use tidelock_protocol::names::{AppName, EnvironmentName};
+
+use super::{Error, Settings, Stopped};
+use crate::config::{self, App, Environment, FILE_BYTES, File, Fleet, Owner, Place, Problems, Texts};
+use crate::git::{Commit, Kind, ObjectId, Pick, Repository, pick};
+use crate::publish::Published;
+
+/// What the fleet repository says.
+pub(super) struct Views {
+    /// Who may sign.
+    pub(super) fleet: Fleet,
+    /// The commit that says so.
+    pub(super) fleet_commit: Commit,
+    /// The environments that Git owns.
+    pub(super) environments: Vec<View>,
+}
+
+/// One environment at the head of its branch.
+pub(super) struct View {
+    pub(super) environment: EnvironmentName,
+    pub(super) commit: Commit,
+    /// Every app of that commit.
+    pub(super) apps: BTreeMap<AppName, App>,
+    /// What the environment wants; `None` when the file has problems, or is not taken.
+    pub(super) file: Option<Environment>,
+    pub(super) taken: Taken,
+}
+
+/// Whether an environment takes the head of its branch.
+pub(super) enum Taken {
+    /// It does; `rewritten` holds the commit that was left and the reason why that was accepted.
+    Yes {
+        /// Only when history was rewritten.
+        rewritten: Option<(String, String)>,
+    },
+    /// It stays at what was published from this commit.
+    No {
+        /// The commit that was published last.
+        from: String,
+    },
+}
+
+impl Views {
+    /// Reads `fleet.toml` of the configured branch, and each environment of its own or the configured branch.
+    pub(super) fn read(
+        repository: &mut Repository,
+        settings: &Settings,
+        published: &Published,
+    ) -> Result<Self, Error> {
+        let mut problems = Problems::default();
+        let head = repository.head(&settings.branch)?;
+        let fleet_commit = Self::fleet_commit(repository, settings, published, head.clone())?;
+        let base = Snapshot::read(repository, &fleet_commit, &mut problems)?;
+        let Some(fleet) = config::fleet(&base.texts, &mut problems) else {
+            return Err(problems.into());
+        };
+        let mut snapshots = BTreeMap::from([(settings.branch.clone(), base)]);
+        let mut environments = Vec::new();
+        for (environment, role) in &fleet.environments {
+            if role.owner == Owner::Push {
+                continue;
+            }
+            let base = &snapshots[&settings.branch];
+            let named = config::environment(&base.texts, environment, &base.apps, &mut problems);
+            let own = named.as_ref().and_then(|file| file.branch.clone());
+            let branch = own.as_ref().map_or(&settings.branch, |branch| &branch.value).clone();
+            if !snapshots.contains_key(&branch) {
+                let commit = match repository.head(&branch) {
+                    Err(error @ (crate::git::Error::NoBranch { .. } | crate::git::Error::NotABranch(_))) => {
+                        problems.add(own.map_or(Place::default(), |own| own.place), error.to_string());
+                        continue;
+                    }
+                    commit => commit?,
+                };
+                snapshots.insert(branch.clone(), Snapshot::read(repository, &commit, &mut problems)?);
+            }
+            let at = &snapshots[&branch];
+            let commit = if branch == settings.branch { head.clone() } else { at.commit.clone() };
+            let before = published.desired.get(environment);
+            let taken = taken(repository, settings, before, &commit)?;
+            let file = match taken {
+                Taken::No { .. } => None,
+                Taken::Yes { .. } if branch == settings.branch => named,
+                Taken::Yes { .. } => config::environment(&at.texts, environment, &at.apps, &mut problems),
+            };
+            environments.push(View {
+                environment: environment.clone(),
+                commit,
+                apps: at.apps.clone(),
+                file,
+                taken,
+            });
+        }
+        problems.settle()?;
+        Ok(Self { fleet, fleet_commit, environments })
+    }
+
+    /// The commit whose `fleet.toml` counts: the head, or, while a rewrite of that branch is not accepted, the one that
+    /// was published last. Otherwise whoever can rewrite the branch could name other keys at once.
+    fn fleet_commit(
+        repository: &Repository,
+        settings: &Settings,
+        published: &Published,
+        head: Commit,
+    ) -> Result<Commit, Error> {
+        let on_branch = published.desired.values().filter(|desired| desired.source.branch == settings.branch);
+        let last = on_branch.max_by_key(|desired| desired.source.time);
+        match taken(repository, settings, last, &head)? {
+            Taken::Yes { .. } => Ok(head),
+            Taken::No { from } => match repository.known_commit(&from, &settings.branch)? {
+                Some(commit) => Ok(commit),
+                None => Err(Error::Rewritten { branch: settings.branch.clone(), from }),
+            },
+        }
+    }
+
+    /// Environments that stay where they are.
+    pub(super) fn stopped(&self) -> Vec<Stopped> {
+        let stopped = |View { environment, commit, taken, .. }: &View| match taken {
+            Taken::No { from } => Some(Stopped {
+                environment: environment.clone(),
+                branch: commit.branch.clone(),
+                from: from.clone(),
+                to: commit.id.to_string(),
+            }),
+            Taken::Yes { .. } => None,
+        };
+        self.environments.iter().filter_map(stopped).collect()
+    }
+
+    /// Environments whose rewritten history was accepted.
+    pub(super) fn rebased(&self) -> BTreeSet<EnvironmentName> {
+        let rebased = |view: &&View| matches!(view.taken, Taken::Yes { rewritten: Some(_) });
+        self.environments.iter().filter(rebased).map(|view| view.environment.clone()).collect()
+    }
+}
+
+fn taken(
+    repository: &Repository,
+    settings: &Settings,
+    before: Option<&Desired>,
+    head: &Commit,
+) -> Result<Taken, Error> {
+    // An environment that another owner wrote last has no commit to descend from.
+    let commit = before.map(|desired| desired.source.commit.as_str()).filter(|commit| !commit.is_empty());
+    let relation = repository.relation(commit, &head.id)?;
+    Ok(match pick(relation, settings.accept_rewrite.as_deref()) {
+        Pick::Take => Taken::Yes { rewritten: None },
+        Pick::TakeRewritten { from, reason } => Taken::Yes { rewritten: Some((from, reason)) },
+        Pick::Stop { from } => Taken::No { from },
+    })
+}
+
+/// The configuration files of one commit.
+struct Snapshot {
+    commit: Commit,
+    texts: Texts,
+    apps: BTreeMap<AppName, App>,
+}
+
+impl Snapshot {
+    fn read(repository: &Repository, commit: &Commit, problems: &mut Problems) -> Result<Self, Error> {
+        let top = repository.list(&commit.id, &["fleet.toml", "environments/", "apps/"])?;
+        let app_file = |path: &[u8]| Some(format!("{}/app.toml", std::str::from_utf8(path).ok()?));
+        let directories =
+            top.iter().filter(|entry| entry.kind == Kind::Directory && entry.path.starts_with(b"apps/"));
+        let apps: Vec<String> = directories.filter_map(|entry| app_file(&entry.path)).collect();
+        let apps: Vec<&str> = apps.iter().map(String::as_str).collect();
+        let below = repository.list(&commit.id, &apps)?;
+        let mut blobs = repository.blobs()?;
+        let mut texts = Texts::new();
+        for entry in top.into_iter().chain(below) {
+            let Some(path) = String::from_utf8(entry.path).ok().filter(|path| File::of(path).is_some())
+            else {
+                continue;
+            };
+            let Kind::File { .. } = entry.kind else {
+                problems.add(Place::of_file(path), "is not a plain file");
+                continue;
+            };
+            match read(&mut blobs, &entry.id)? {
+                Some(bytes) => drop(texts.insert(path, bytes)),
+                None => problems.add(Place::of_file(path), format!("is longer than {FILE_BYTES} bytes")),
+            }
+        }
+        let apps = config::apps(&texts, problems);
+        Ok(Self { commit: commit.clone(), texts, apps })
+    }
+}
+
+fn read(blobs: &mut crate::git::Blobs, id: &ObjectId) -> Result<Option<Vec<u8>>, Error> {
+    Ok(blobs.read(id, FILE_BYTES)?)
+}

@@ -1,0 +1,223 @@
+//! From words to releases: `follow`, a version, `tree:<id>` become a version and a build per platform.
+
+use std::collections::BTreeMap;
+
+use tidelock_protocol::desired::{self, Build};
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::{AppName, EnvironmentName, Platform, Version};
+
+use super::Error;
+use super::views::{View, Views};
+use crate::config::{App, At, Origin, Place, Problems, Wish};
+use crate::git::{Kind, ObjectId, Repository};
+use crate::publish::{Known, Registration};
+
+/// The releases that all environments wish for.
+pub(super) struct Wishes {
+    /// Per environment, app and number of the choice.
+    pub(super) releases: BTreeMap<(EnvironmentName, AppName, usize), Release>,
+    /// Trees that no app's role names yet under this version and platform, and where they are said.
+    pub(super) new: BTreeMap<(AppName, Version, Platform), New>,
+}
+
+/// A tree to be registered.
+#[derive(Clone, Debug)]
+pub(super) struct New {
+    pub(super) tree: ObjectId,
+    /// Its path in the repository, for messages.
+    pub(super) path: String,
+    pub(super) place: Place,
+}
+
+/// A release by its version, and per platform what is known of it already.
+#[derive(Clone, Debug)]
+pub(super) struct Release {
+    version: Version,
+    /// `None`: it is registered in this turn.
+    builds: BTreeMap<Platform, Option<Build>>,
+}
+
+impl Release {
+    /// As the desired state says it.
+    pub(super) fn to_wire(
+        &self,
+        app: &AppName,
+        registrations: &BTreeMap<AppName, Vec<Registration>>,
+    ) -> desired::Release {
+        let registered = |platform: &Platform| {
+            let all = registrations.get(app)?;
+            let found = all.iter().find(|new| new.version == self.version && new.platform == *platform)?;
+            Some(found.stored.build())
+        };
+        let builds = self.builds.iter().filter_map(|(platform, build)| {
+            Some((platform.clone(), build.clone().or_else(|| registered(platform))?))
+        });
+        desired::Release { version: self.version.clone(), platforms: builds.collect() }
+    }
+}
+
+impl Wishes {
+    /// Resolves every wish; what cannot be resolved is a problem at its place.
+    pub(super) fn resolve(
+        repository: &Repository,
+        views: &Views,
+        known: &Known,
+        problems: &mut Problems,
+    ) -> Result<Self, Error> {
+        let mut wishes = Self { releases: BTreeMap::new(), new: BTreeMap::new() };
+        // Versions last: they may name what another environment registers in this very turn.
+        for is_version in [false, true] {
+            for view in &views.environments {
+                let choices = view.file.iter().flat_map(|file| &file.apps);
+                let numbered = choices
+                    .flat_map(|(app, choices)| choices.iter().enumerate().map(move |(n, c)| (app, n, c)));
+                for (app, n, choice) in numbered {
+                    if matches!(choice.wish.value, Wish::Version(_)) != is_version {
+                        continue;
+                    }
+                    let found = wishes.one(repository, view, app, &choice.wish, known, problems)?;
+                    if let Some(release) = found {
+                        wishes.releases.insert((view.environment.clone(), app.clone(), n), release);
+                    }
+                }
+            }
+        }
+        Ok(wishes)
+    }
+
+    fn one(
+        &mut self,
+        repository: &Repository,
+        view: &View,
+        app: &AppName,
+        wish: &At<Wish>,
+        known: &Known,
+        problems: &mut Problems,
+    ) -> Result<Option<Release>, Error> {
+        let Some(App { origin, .. }) = view.apps.get(app) else { return Ok(None) };
+        Ok(match (&wish.value, origin) {
+            (Wish::Follow, Origin::Paths(paths)) => {
+                let trees = follow(repository, view, paths, problems)?;
+                trees.and_then(|trees| self.path_app(app, trees, known, problems))
+            }
+            (Wish::Tree(id), Origin::Paths(paths)) => {
+                let Some((platform, path)) = paths.iter().next() else { return Ok(None) };
+                let id: Option<ObjectId> = id.parse().ok();
+                match id {
+                    Some(tree) if repository.has_tree(&tree)? => {
+                        let new = New { tree, path: path.value.clone(), place: wish.place.clone() };
+                        self.path_app(app, BTreeMap::from([(platform.clone(), new)]), known, problems)
+                    }
+                    _ => {
+                        problems.add(
+                            wish.place.clone(),
+                            format!("{app}: the repository has no tree with this id"),
+                        );
+                        None
+                    }
+                }
+            }
+            (Wish::Follow, Origin::Registered) => match known.newest(app) {
+                Some(version) => self.version(app, version, wish, known, problems),
+                None => {
+                    let text = format!(
+                        "{app} has no release: its app.toml names no path, and CI registered nothing yet"
+                    );
+                    problems.add(wish.place.clone(), text);
+                    None
+                }
+            },
+            (Wish::Version(version), _) => self.version(app, version, wish, known, problems),
+            // The configuration does not admit it.
+            (Wish::Tree(_), Origin::Registered) => None,
+        })
+    }
+
+    /// The release of a path app at these trees.
+    fn path_app(
+        &mut self,
+        app: &AppName,
+        trees: BTreeMap<Platform, New>,
+        known: &Known,
+        problems: &mut Problems,
+    ) -> Option<Release> {
+        let version = version_of(&trees)?;
+        let registered = known.version(app, &version);
+        let mut builds = BTreeMap::new();
+        for (platform, new) in trees {
+            let build = registered.get(&platform).filter(|known| known.source == new.tree.as_str());
+            if build.is_none() && registered.contains_key(&platform) {
+                // Twelve digits of the tree's id are the version: one in 10^14.
+                problems.add(new.place, format!("{app} {version} is already published from another tree"));
+                return None;
+            }
+            if build.is_none() {
+                self.new.insert((app.clone(), version.clone(), platform.clone()), new);
+            }
+            builds.insert(platform, build.map(|known| known.stored.build()));
+        }
+        Some(Release { version, builds })
+    }
+
+    fn version(
+        &self,
+        app: &AppName,
+        version: &Version,
+        wish: &At<Wish>,
+        known: &Known,
+        problems: &mut Problems,
+    ) -> Option<Release> {
+        let registered = known.version(app, version).into_iter();
+        let mut builds: BTreeMap<Platform, Option<Build>> =
+            registered.map(|(platform, known)| (platform, Some(known.stored.build()))).collect();
+        let new = self.new.keys().filter(|(of, named, _)| of == app && named == version);
+        builds.extend(new.map(|(_, _, platform)| (platform.clone(), None)));
+        if builds.is_empty() {
+            let some: Vec<&str> = known.versions(app).into_iter().take(5).map(Version::as_str).collect();
+            let list = if some.is_empty() { "none".into() } else { some.join(", ") };
+            problems.add(wish.place.clone(), format!("{app} has no release {version}; its newest: {list}"));
+            return None;
+        }
+        Some(Release { version: version.clone(), builds })
+    }
+}
+
+/// The trees at an app's paths.
+fn follow(
+    repository: &Repository,
+    view: &View,
+    paths: &BTreeMap<Platform, At<String>>,
+    problems: &mut Problems,
+) -> Result<Option<BTreeMap<Platform, New>>, Error> {
+    let mut trees = BTreeMap::new();
+    for (platform, At { value: path, place }) in paths {
+        let found = repository.at(&view.commit.id, path)?;
+        match found {
+            Some(entry) if entry.kind == Kind::Directory => {
+                let new = New { tree: entry.id, path: path.clone(), place: place.clone() };
+                trees.insert(platform.clone(), new);
+            }
+            Some(entry) if entry.kind == Kind::Submodule => {
+                problems.add(
+                    place.clone(),
+                    format!("{path} is a submodule: its files are in another repository"),
+                );
+            }
+            Some(_) => problems.add(place.clone(), format!("{path} is not a directory")),
+            None => {
+                problems.add(place.clone(), format!("there is no directory {path} at {}", view.commit.branch))
+            }
+        }
+    }
+    Ok((trees.len() == paths.len()).then_some(trees))
+}
+
+/// `git-` and 12 hex digits: of the tree's id where one tree is all there is, otherwise of a digest over each platform
+/// and its tree's id.
+fn version_of(trees: &BTreeMap<Platform, New>) -> Option<Version> {
+    let first = &trees.values().next()?.tree;
+    let one = trees.values().all(|new| new.tree == *first);
+    let lines: String = trees.iter().map(|(platform, new)| format!("{platform} {}\n", new.tree)).collect();
+    let id = if one { first.to_string() } else { Digest::of(lines.as_bytes()).to_string() };
+    format!("git-{}", id.get(..12)?).parse().ok()
+}
