@@ -1,3 +1,5 @@
+//! Each rule of the walk has an attack that breaks it.
+
 use ed25519_dalek::{Signer, SigningKey};
 use serde_json::{Value, json};
 

@@ -65,8 +65,8 @@ pub(super) fn unexplained() -> Vec<String> {
         .collect()
 }
 
-/// Distinct crates that the agent links on a device.
-pub(super) fn crates_of_the_agent() -> Vec<String> {
+/// Distinct crates of others that the agent is built from, for a device.
+pub(super) fn crates_beside_the_agent() -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "-p", "tidelock", "-e", "normal", "--prefix", "none", "--locked", "--offline"])
         .args(["--target", "aarch64-unknown-linux-musl", "--format", "{p}"])
@@ -75,8 +75,12 @@ pub(super) fn crates_of_the_agent() -> Vec<String> {
         .unwrap();
     assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
-    let names: BTreeSet<String> =
-        lines.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
+    let names: BTreeSet<String> = lines
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| !name.starts_with("tidelock"))
+        .map(str::to_owned)
+        .collect();
     names.into_iter().collect()
 }
 

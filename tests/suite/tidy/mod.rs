@@ -39,11 +39,18 @@ fn nothing_is_named_after_nothing() {
     none("a nameless name", sources().iter().flat_map(shape::nameless).collect());
 }
 
+/// Lines of code of agent and protocol together: what runs on a device must stay readable by one person. The figure
+/// and why it is not a lower one: docs/decisions/0001.
+const DEVICE_SIDE: usize = 9_500;
+
 #[test]
 fn the_device_side_stays_within_its_budget() {
     let device = |source: &&Source| ["protocol", "agent"].contains(&source.package.as_str());
-    let lines: usize = sources().iter().filter(device).map(shape::lines_without_tests).sum();
-    assert!(lines < 6_000, "agent and protocol have {lines} lines without tests; the house allows 6,000");
+    let lines: usize = sources().iter().filter(device).map(shape::lines_of_code).sum();
+    assert!(
+        lines < DEVICE_SIDE,
+        "agent and protocol have {lines} lines of code; the house allows {DEVICE_SIDE}"
+    );
 }
 
 #[test]
@@ -62,8 +69,8 @@ fn every_dependency_is_accounted_for() {
 }
 
 #[test]
-fn the_agent_stays_under_65_crates() {
-    let crates = dependencies::crates_of_the_agent();
+fn the_agent_links_fewer_than_65_crates() {
+    let crates = dependencies::crates_beside_the_agent();
     assert!(crates.len() < 65, "{} crates: {}", crates.len(), crates.join(" "));
 }
 

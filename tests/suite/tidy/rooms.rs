@@ -4,13 +4,14 @@ use syn::visit::{self, Visit};
 
 use super::source::{Source, is_test_only};
 
-/// Per package and room the rooms it may use; what is not listed is refused. `decide::model` is decide's types.
+/// Per package and room the rooms it may use; what is not listed is refused. `decide::model` is decide's types;
+/// `decide::clock` is the one rule that a reading of the clocks needs to become a time.
 const PLAN: &[(&str, &str, &[&str])] = &[
     ("agent", "main", &["cli", "turn", "config"]),
     ("agent", "cli", &["turn", "look", "io", "config", "decide::model"]),
     ("agent", "turn", &["config", "look", "io", "decide"]),
     ("agent", "look", &["io", "decide::model", "config"]),
-    ("agent", "io", &["decide::model", "config"]),
+    ("agent", "io", &["decide::model", "decide::clock", "config"]),
     ("agent", "config", &[]),
     ("agent", "decide", &[]),
     ("server", "main", &["cli", "web", "intake", "turn", "config"]),
@@ -114,7 +115,7 @@ fn inside(source: &Source, parts: &[String]) -> Option<Vec<String>> {
 
 /// Uses of a room that the plan does not list for this one.
 pub(super) fn forbidden_uses(source: &Source) -> Vec<String> {
-    if source.is_test() {
+    if source.is_test {
         return Vec::new();
     }
     let room = source.module.first().map_or("lib", String::as_str);
@@ -157,7 +158,7 @@ pub(super) fn touches(source: &Source) -> Vec<String> {
             && module.len() <= source.module.len()
             && module.iter().zip(&source.module).all(|(a, b)| a == b)
     });
-    if !pure || source.is_test() {
+    if !pure || source.is_test {
         return Vec::new();
     }
     let reaches = |parts: &[String]| {

@@ -14,6 +14,8 @@ pub(super) struct Source {
     pub(super) module: Vec<String>,
     pub(super) text: String,
     pub(super) syntax: syn::File,
+    /// Whether the whole file is compiled for tests only.
+    pub(super) is_test: bool,
 }
 
 impl Source {
@@ -25,12 +27,18 @@ impl Source {
             parts.pop();
         }
         let syntax = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
-        Self { path: path.into(), package, module: parts, text: text.into(), syntax }
+        let is_test = package == "tests";
+        Self { path: path.into(), package, module: parts, text: text.into(), syntax, is_test }
     }
 
-    /// Whether the whole file is test code.
-    pub(super) fn is_test(&self) -> bool {
-        self.package == "tests" || self.module.iter().any(|part| part == "tests")
+    /// The modules that this file declares for tests only, in files of their own.
+    fn test_modules(&self) -> impl Iterator<Item = Vec<String>> {
+        self.syntax.items.iter().filter_map(|item| match item {
+            syn::Item::Mod(module) if module.content.is_none() && is_test_only(&module.attrs) => {
+                Some([&self.module[..], &[module.ident.to_string()]].concat())
+            }
+            _ => None,
+        })
     }
 
     /// Line of something in this file, for messages.
@@ -72,6 +80,14 @@ pub(super) fn sources() -> Vec<Source> {
         }
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
+    let for_tests: Vec<(String, Vec<String>)> =
+        found.iter().flat_map(|s| s.test_modules().map(|module| (s.package.clone(), module))).collect();
+    for source in &mut found {
+        let inside = |(package, module): &(String, Vec<String>)| {
+            *package == source.package && source.module.starts_with(module)
+        };
+        source.is_test = source.is_test || for_tests.iter().any(inside);
+    }
     assert!(found.len() > 10, "the walk over the sources found almost nothing");
     found
 }
