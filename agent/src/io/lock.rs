@@ -20,21 +20,37 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock at `path` without waiting; none: another process holds it.
     ///
+    /// The names that can be seen in the state directory are durable when this returns: a process that was killed
+    /// between a rename and its fsync left one that a power cut takes away, and no step may be built on such a name.
+    ///
     /// # Errors
-    /// The file cannot be made or locked.
+    /// The file cannot be made or locked, or the directories cannot be synced.
     pub fn take(path: &Path) -> Result<Option<Self>, disk::Error> {
-        disk::create_directories(path.parent().unwrap_or(path))?;
+        let state = path.parent().unwrap_or(path);
+        disk::create_directories(state)?;
         let failed = |source| disk::Error { what: "take the lock", path: path.to_owned(), source };
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Some(Self { _file: file })),
+                Ok(()) => {
+                    settle(state)?;
+                    return Ok(Some(Self { _file: file }));
+                }
                 Err(Errno::WOULDBLOCK) => return Ok(None),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(failed(io::Error::from(error))),
             }
         }
     }
+}
+
+/// Syncs each directory whose names steps are built on; next to nothing when they are durable already.
+fn settle(state: &Path) -> Result<(), disk::Error> {
+    let apps = state.join("apps");
+    let of_apps = std::fs::read_dir(&apps).into_iter().flatten().flatten().map(|entry| entry.path());
+    let of_apps = of_apps.flat_map(|app| [app.join("releases"), app]);
+    let all = [state.join("journal"), apps].into_iter().chain(of_apps);
+    all.filter(|directory| directory.is_dir()).try_for_each(|directory| disk::sync_directory(&directory))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 
+use super::Step;
 use super::records::{Committed, Refusal, Retry, Rollback, Setback, Setup, Trial};
 
 /// One device at one moment.
@@ -180,11 +181,32 @@ pub struct Memory {
     pub whole: Option<Digest>,
     /// What went wrong with the last `Index` or `Fetch`; cleared by `Seal`.
     pub trouble: Option<Trouble>,
-    /// A start was counted that has not been made: set by `Count`, cleared by `Start`.
+    /// A start was counted that has not been made: the last step was `Count`.
     pub counted: bool,
     /// What the checks said since the last hook: cleared when a start or a stop begins; a failed start stands here
     /// under [`Recipe::START`].
     pub said: BTreeMap<String, Said>,
+}
+
+impl Memory {
+    /// Forgets what `step` makes untrue, before it is done.
+    pub fn before(&mut self, step: &Step) {
+        self.counted = false;
+        if let Step::Start { .. } | Step::Stop { .. } = step {
+            self.said.clear();
+        }
+    }
+
+    /// Remembers `step`, which was done.
+    pub fn after(&mut self, step: &Step) {
+        match step {
+            Step::Count { .. } => self.counted = true,
+            Step::Seal { .. } | Step::Discard { .. } => {
+                (self.need, self.whole, self.trouble) = (None, None, None);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What a check said.
