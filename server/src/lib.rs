@@ -3,6 +3,7 @@
 //! Look → decide → do: `look` gathers, the pure rooms (`git::pick`, `publish::order`) choose, `turn` has it done.
 
 pub mod bundle;
+pub mod cli;
 pub mod config;
 pub mod git;
 pub mod keys;

@@ -5,6 +5,7 @@
 
 mod blobs;
 mod command;
+mod create;
 mod pick;
 mod repository;
 mod tree;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use blobs::{Blob, Blobs};
+pub use create::{available, create};
 pub use pick::{Pick, Published, pick};
 pub use repository::{Commit, ObjectId, Repository};
 pub use tree::{Entry, Kind};

@@ -77,6 +77,9 @@ impl fmt::Display for Outcome {
         if !roles.is_empty() {
             writeln!(f, "signed {}", roles.join(", "))?;
         }
+        if let Some(root) = self.root.filter(|_| self.signed.iter().any(|(role, _)| role == "root")) {
+            writeln!(f, "root sha256 {root}")?;
+        }
         for Stopped { environment, branch, from, to } in &self.stopped {
             writeln!(
                 f,

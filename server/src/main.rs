@@ -1,0 +1,83 @@
+//! The program `tidelock-server`: reads the command line, and brings `turn` and `web` together for `serve`.
+
+use std::process::ExitCode;
+use std::sync::mpsc::{Sender, channel};
+
+use clap::Parser;
+use tidelock_server::cli::{self, Arguments, Command, Exit, Serve};
+use tidelock_server::turn::{self, Said};
+use tidelock_server::web::{Certificate, Limits, Options, Web};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Init(arguments) => cli::init(&arguments),
+        Command::Publish(arguments) => cli::publish(&arguments),
+        Command::Expiring(arguments) => cli::expiring(&arguments),
+        Command::Serve(arguments) => return serve(&arguments).into(),
+    };
+    let exit = result.unwrap_or_else(|error| {
+        cli::complain(&error);
+        error.exit()
+    });
+    exit.into()
+}
+
+/// Serves until it is told to stop; turns run on a thread of their own, so that a slow repository slows no answer down.
+fn serve(arguments: &Serve) -> Exit {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            cli::complain(&error);
+            return Exit::Error;
+        }
+    };
+    let settings = arguments.place.settings(None);
+    let pairs = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
+    let options = Options {
+        root: settings.out.clone(),
+        listen: arguments.listen,
+        certificate: pairs.map(|(chain, key)| Certificate { chain, key }),
+        limits: Limits::default(),
+    };
+    let web = match runtime.block_on(Web::bind(options)) {
+        Ok(web) => web,
+        Err(error) => {
+            cli::complain(&error);
+            return Exit::Error;
+        }
+    };
+    cli::say(&format!("serving {} at {}", settings.out.display(), web.url()));
+    let (stop, stopped) = channel();
+    let poll = arguments.poll;
+    let turns = std::thread::spawn(move || {
+        turn::watch(|| turn::once(&settings).map(|outcome| outcome.to_string()), poll, &stopped, say);
+    });
+    runtime.block_on(web.run(asked_to_stop(stop)));
+    // A turn under way is finished: what it wrote so far would be finished by the next one too, but why leave it.
+    if turns.join().is_ok() { Exit::Done } else { Exit::Error }
+}
+
+/// Until SIGTERM or SIGINT; then the turns are told as well.
+async fn asked_to_stop(turns: Sender<()>) {
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without a way to be told, the kernel ends the process instead.
+        _ => std::future::pending().await,
+    }
+    drop(turns);
+}
+
+fn say(said: Said) {
+    match said {
+        Said::News(text) => cli::say(text.trim_end()),
+        Said::Trouble(text) => cli::say(&format!("trouble: {text}")),
+        Said::Well => cli::say("well again"),
+    }
+}
