@@ -1,3 +1,5 @@
+//! Answers of every kind, from a server that says exactly what a script says.
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::{JoinHandle, spawn};
