@@ -19,7 +19,24 @@ pub fn read() -> Reading {
 pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0)) * speed()
+}
+
+/// How long the system has to wait until `time` has passed.
+pub fn wait(time: Duration) -> Duration {
+    time / speed()
+}
+
+#[cfg(not(feature = "test-clock"))]
+const fn speed() -> u32 {
+    1
+}
+
+/// In suites time passes as many times faster as `TIDELOCK_TEST_SPEED` says: an hour's outage in seconds.
+#[cfg(feature = "test-clock")]
+fn speed() -> u32 {
+    let told = std::env::var("TIDELOCK_TEST_SPEED").ok().and_then(|speed| speed.parse().ok());
+    told.unwrap_or(1).max(1)
 }
 
 /// What the kernel calls this boot; another one after every restart. `None` where it does not say.

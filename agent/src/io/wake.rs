@@ -15,6 +15,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
+use super::clock;
+
 /// How a pause ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
@@ -71,7 +73,7 @@ impl Wake {
         fds.extend(ready.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         if !self.stopped() {
             // An error here is an interruption by a signal, which the flags tell.
-            let _ = poll(&mut fds, Timespec::try_from(time).ok().as_ref());
+            let _ = poll(&mut fds, Timespec::try_from(clock::wait(time)).ok().as_ref());
         }
         self.drain_signals();
         let intent = self.intents.as_ref().is_some_and(|fd| wrote_intent(fd.as_fd()));
