@@ -8,6 +8,7 @@ use tidelock_server::cli::{self, Arguments, Command, Exit, Serve};
 use tidelock_server::turn::{self, Said};
 use tidelock_server::web::{Certificate, Limits, Options, Web};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
@@ -50,10 +51,18 @@ fn serve(arguments: &Serve) -> Exit {
     cli::say(&format!("serving {} at {}", settings.out.display(), web.url()));
     let (stop, stopped) = channel();
     let poll = arguments.poll;
+    let (alive, ended) = oneshot::channel::<()>();
     let turns = std::thread::spawn(move || {
+        // Dropped with this thread, also by a panic: a server that never publishes again must not look alive.
+        let _alive = alive;
         turn::watch(|| turn::once(&settings).map(|outcome| outcome.to_string()), poll, &stopped, say);
     });
-    runtime.block_on(web.run(asked_to_stop(stop)));
+    runtime.block_on(web.run(async {
+        tokio::select! {
+            () = asked_to_stop(stop) => {}
+            _ = ended => {}
+        }
+    }));
     // A turn under way is finished: what it wrote so far would be finished by the next one too, but why leave it.
     if turns.join().is_ok() { Exit::Done } else { Exit::Error }
 }
