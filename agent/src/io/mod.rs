@@ -5,6 +5,7 @@
 pub mod activate;
 pub mod clock;
 pub mod disk;
+pub mod fetch;
 pub mod http;
 pub mod identity;
 pub mod journal;

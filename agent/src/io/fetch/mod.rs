@@ -1,0 +1,142 @@
+//! Gets the tree of a release here: its index, then what this device does not have yet, each byte verified before it is
+//! used. What is done lies in a staging directory as `index` and `tree/`, whole and verified, ready to be sealed.
+//!
+//! A fetch can be cut at any point and asked again: what is staged is hashed anew, and kept where it is right. Memory
+//! does not grow with the bundle: index and listing are read as streams, blocks pass through a short pipeline.
+//! Never here: whether to fetch, or sealing (`disk`).
+
+mod assemble;
+mod bits;
+mod error;
+mod inflate;
+mod ranges;
+mod reuse;
+mod staged;
+mod tree;
+mod verify;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::index::{Contents, Summary};
+use tidelock_protocol::release::File;
+
+use super::disk;
+use super::http::Http;
+use crate::config::Reuse;
+use crate::decide::model::Space;
+
+use staged::Index;
+use tree::Tree;
+
+pub use error::Error;
+pub use verify::{Change, Difference, verify};
+
+/// Name of the index in a release's directory, staged or sealed.
+pub const INDEX: &str = "index";
+/// Name of the directory that holds a release's files.
+pub const TREE: &str = "tree";
+
+/// What to fetch.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// The index that environment and app role agree on.
+    pub index: &'a File,
+    /// Its bundle.
+    pub bundle: &'a File,
+    /// The tree digest.
+    pub tree: &'a Digest,
+    /// Where to: a directory of this tree's own, kept between attempts.
+    pub staging: &'a Path,
+    /// A sealed release of which files may be taken over.
+    pub running: Option<&'a Path>,
+    /// How.
+    pub reuse: Reuse,
+}
+
+/// What a fetch cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Bytes of bodies that came over the wire, those of the bundle.
+    pub bytes: u64,
+    /// Requests made.
+    pub requests: u64,
+    /// Files with content in the tree.
+    pub files: u64,
+    /// Of them, those that were staged whole by an earlier attempt.
+    pub resumed: u64,
+    /// Of them, those taken over from the running release.
+    pub reused: u64,
+    /// Blocks of split files taken over from the running release or an earlier attempt.
+    pub reused_blocks: u64,
+}
+
+/// Bodies and requests so far, counted where they pass.
+#[derive(Default)]
+struct Traffic {
+    bytes: AtomicU64,
+    requests: AtomicU64,
+}
+
+/// Fetches the index into `staging`, verified, unless it is there already; gives what the tree still needs on disk.
+///
+/// # Errors
+/// Length and SHA-256 are checked before it is inflated, its form and its tree digest before it is kept.
+pub fn index(http: &Http, file: &File, tree: &Digest, staging: &Path) -> Result<Space, Error> {
+    disk::create_directories(staging)?;
+    let place = staging.join(INDEX);
+    if Index::open(&place, file).is_err() {
+        let bytes = ranges::whole(http, file)?;
+        if Digest::of(&bytes) != file.sha256 {
+            return Err(Error::Digest { name: file.name.clone(), found: Digest::of(&bytes) });
+        }
+        disk::replace(&place, &bytes)?;
+    }
+    let index = Index::open(&place, file)?;
+    summary(&index, tree)?;
+    staged::need(&index, staging)
+}
+
+/// Stages the tree of `job`, whose index is staged, until it is whole and verified. `stop` is asked at each block.
+///
+/// # Errors
+/// What is staged by then stays, and is used by the next attempt.
+pub fn tree(http: &Http, job: &Job<'_>, stop: &(dyn Fn() -> bool + Sync)) -> Result<Report, Error> {
+    let index = Index::open(&job.staging.join(INDEX), job.index)?;
+    let summary = summary(&index, job.tree)?;
+    if summary.bundle_length != job.bundle.length {
+        return Err(Error::Pair { blocks: summary.bundle_length, signed: job.bundle.length });
+    }
+    let (need, free) = (staged::need(&index, job.staging)?, disk::free(job.staging)?);
+    if need.bytes > free.bytes || need.inodes > free.inodes {
+        let free = Space { bytes: free.bytes, inodes: free.inodes };
+        return Err(Error::Room { place: job.staging.to_owned(), need, free });
+    }
+    let mut staged = Tree::create(&job.staging.join(TREE))?;
+    let (mut plan, old) = reuse::plan(&index, &summary, &mut staged, job, stop)?;
+    let traffic = Traffic::default();
+    let source = ranges::Source {
+        http,
+        bundle: job.bundle,
+        index: &index,
+        wanted: &plan.wanted,
+        most: plan.wanted_bytes > job.bundle.length / 10 * 7,
+        traffic: &traffic,
+        stop,
+    };
+    inflate::with_blocks(&source, |incoming| assemble::files(&index, &mut staged, &plan, old, incoming))?;
+    assemble::finish(&index, &mut staged)?;
+    plan.report.bytes = traffic.bytes.load(Ordering::Relaxed);
+    plan.report.requests = traffic.requests.load(Ordering::Relaxed);
+    Ok(plan.report)
+}
+
+/// Reads an index from end to end: every rule of its format, and that it lists the wanted tree.
+fn summary(index: &Index, tree: &Digest) -> Result<Summary, Error> {
+    let summary = Contents::open(index.inflate()?, index.inflate()?).and_then(Contents::finish);
+    match summary.map_err(Error::Index)? {
+        summary if summary.tree == *tree => Ok(summary),
+        other => Err(Error::Tree { found: other.tree, wanted: *tree }),
+    }
+}
