@@ -1,5 +1,6 @@
 //! The fast suites: `cargo test` runs them all. Those that need the real system stand in `system.rs`.
 
+mod attack;
 mod demo_web;
 mod tidy;
 mod web;

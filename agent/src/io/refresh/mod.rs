@@ -126,7 +126,7 @@ impl Trust {
     ) -> Result<Manifest, Failure> {
         let now = self.now(reading);
         let Some(manifest) = self.believed(environment, now)?.filter(|_| !self.full_is_due(now)) else {
-            return self.walk(http, environment, reading, None);
+            return self.walk(http, environment, reading);
         };
         let stored = Digest::of(&self.store.load("timestamp")?.unwrap_or_default());
         let etag = self.store.record.etag.clone().filter(|(_, of)| *of == stored);
@@ -134,8 +134,21 @@ impl Trust {
             // Not modified, or a server without entity tags. Its expiry was judged with everything that is stored.
             None => Ok(manifest),
             Some(offered) if Digest::of(&offered.bytes) == stored => Ok(manifest),
-            Some(offered) => self.walk(http, environment, reading, Some(offered)),
+            Some(offered) => self.complete(http, environment, reading, Some(offered)),
         }
+    }
+
+    /// The same by the whole walk, whatever is stored: what a person asks for by hand.
+    ///
+    /// # Errors
+    /// As of [`Trust::poll`].
+    pub fn walk(
+        &mut self,
+        http: &Http,
+        environment: &EnvironmentName,
+        reading: Reading,
+    ) -> Result<Manifest, Failure> {
+        self.complete(http, environment, reading, None)
     }
 
     /// The desired state last believed, expired or not, from stored bytes alone.
@@ -198,7 +211,7 @@ impl Trust {
     }
 
     /// The whole walk with the desired state at its end, and the one record that says it is complete.
-    fn walk(
+    fn complete(
         &mut self,
         http: &Http,
         environment: &EnvironmentName,

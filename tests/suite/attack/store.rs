@@ -1,0 +1,146 @@
+//! The trust store: what it remembers, what it reports when it is lost, and when the entity tag may be used.
+
+use tidelock_protocol::digest::Digest;
+
+use super::*;
+
+attacks! {
+    the_manifest_survives_a_restart_without_a_network(world) {
+        assert_eq!(world.restart(), Found::Known);
+        world.site.lie("", Reply::Status(500));
+        assert_eq!(world.update().unwrap_err().kind(), Kind::Unreachable);
+        assert_eq!(world.believes(), "1");
+    }
+
+    a_lost_file_is_reported_until_the_next_complete_walk(world) {
+        for lost in ["root.json", "timestamp.json", "snapshot.json", "targets.json", "walk"] {
+            std::fs::remove_file(world.scratch.join("trust").join(lost)).unwrap();
+            assert_eq!((world.restart(), world.trust.is_lost()), (Found::Lost, true), "{lost}");
+            world.site.lie("env.prod", Reply::Status(500));
+            world.update().unwrap_err();
+            assert!(world.trust.is_lost(), "half a walk mends nothing");
+            assert_eq!((world.restart(), world.trust.is_lost()), (Found::Known, true), "{lost}");
+            world.site.repent();
+            world.update().unwrap();
+            assert_eq!((world.restart(), world.trust.is_lost()), (Found::Known, false), "{lost}");
+        }
+    }
+
+    a_cut_off_file_is_a_lost_one(world) {
+        for lost in ["root.json", "snapshot.json", "walk"] {
+            let path = world.scratch.join("trust").join(lost);
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+            assert_eq!(world.restart(), Found::Lost, "{lost}");
+            world.update().unwrap();
+        }
+    }
+
+    altered_bytes_are_never_believed(world) {
+        let path = world.scratch.join("trust/env.prod.json");
+        let altered = std::fs::read_to_string(&path).unwrap().replace(r#""version":1"#, r#""version":9"#);
+        std::fs::write(&path, altered).unwrap();
+        assert_eq!(world.trust.manifest(&prod()), None);
+        std::fs::write(world.scratch.join("trust/desired"), "{}").unwrap();
+        world.update().unwrap();
+        assert_eq!(world.believes(), "1");
+    }
+
+    another_root_in_etc_begins_trust_anew_and_says_so(world) {
+        let other = Repository::tidelock();
+        let root = other.files["metadata/1.root.json"].clone();
+        let (trust, found) = Trust::open(&world.scratch.join("trust"), Some(&root), floor()).unwrap();
+        assert_eq!(found, Found::Moved);
+        assert!(trust.manifest(&prod()).is_none());
+        world.trust = trust;
+        *world.site.repository() = other;
+        world.update().unwrap();
+        assert!(!world.trust.is_lost());
+    }
+
+    an_idle_poll_writes_nothing(world) {
+        world.update().unwrap();
+        let before = listed(&world);
+        world.update().unwrap();
+        assert_eq!(listed(&world), before);
+    }
+}
+
+/// The store's files and when they were written.
+fn listed(world: &World) -> Vec<(std::ffi::OsString, std::time::SystemTime)> {
+    let entries = std::fs::read_dir(world.scratch.join("trust")).unwrap().map(Result::unwrap);
+    let mut files: Vec<_> =
+        entries.map(|entry| (entry.file_name(), entry.metadata().unwrap().modified().unwrap())).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn the_tag_is_used_only_after_a_complete_walk() {
+    let mut world = World::new(Order::TimestampFirst);
+    world.site.lie("2.env.prod", Reply::Status(503));
+    world
+        .after(|repository| {
+            repository.release("2");
+            repository.publish_release();
+        })
+        .unwrap_err();
+    assert_eq!(world.version("timestamp"), 2, "the new timestamp is stored");
+    world.site.repent();
+    world.site.take_asked();
+    world.restart();
+    world.update().unwrap();
+    let asked = world.site.take_asked().join(" ");
+    assert!(asked.contains("2.env.prod env.prod.desired.json") && !asked.contains('='), "{asked}");
+    assert_eq!(world.believes(), "2");
+    world.update().unwrap();
+    assert_eq!(world.site.take_asked().join(" "), "timestamp=");
+}
+
+#[test]
+fn the_tag_of_other_bytes_is_never_sent() {
+    let mut world = World::new(Order::TimestampFirst);
+    world.site.repository().publish(&["timestamp"]);
+    let bytes = world.site.repository().files["metadata/timestamp.json"].clone();
+    std::fs::write(world.scratch.join("trust/timestamp.json"), bytes).unwrap();
+    world.update().unwrap();
+    assert!(!world.site.take_asked().join(" ").contains('='));
+}
+
+#[test]
+fn a_server_without_tags_is_polled_as_well() {
+    let mut world = World::new(Order::TimestampFirst);
+    world.site.tag(false);
+    world.after(|repository| repository.publish(&["timestamp"])).unwrap();
+    world.site.take_asked();
+    world.update().unwrap();
+    assert_eq!(world.site.take_asked().join(" "), "timestamp");
+}
+
+#[test]
+fn a_lying_not_modified_gives_nothing_but_the_stored_bytes() {
+    let mut world = World::new(Order::TimestampFirst);
+    world.site.repository()["timestamp"]["expires"] = day(7);
+    world.after(|repository| repository.publish(&["timestamp"])).unwrap();
+    world.site.lie("timestamp", Reply::Status(304));
+    world.reading = reading(0);
+    world.update().unwrap();
+    world.reading = reading(8);
+    assert!(world.update().is_err(), "it expired, whatever the server says");
+}
+
+#[test]
+fn join_finds_the_published_root_of_a_digest() {
+    let mut repository = Repository::tidelock();
+    repository.rotate("root");
+    repository.publish(&["root", "root"]);
+    let wanted = repository.files["metadata/2.root.json"].clone();
+    let site = Site::serve(repository);
+    let http = http(&site.url());
+    let find = |digest: &Digest| tidelock::io::refresh::find_root(&http, digest);
+    assert_eq!(find(&Digest::of(&wanted)).unwrap(), wanted);
+    assert_eq!(site.take_asked().join(" "), "1.root 2.root");
+    assert!(matches!(find(&Digest::of(b"")), Err(Failure::NoSuchRoot { last: 3, .. })));
+    site.lie("2.root", Reply::Status(500));
+    assert_eq!(find(&Digest::of(&wanted)).unwrap_err().kind(), Kind::Unreachable);
+}
