@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// An authority, its certificate at `ca.pem` in its directory. Certificates are valid from 1975 on: clocks are what
@@ -54,6 +54,15 @@ impl Authority {
         self.issue(name, vec!["localhost".into(), "127.0.0.1".into()], ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// The same, valid from the first of January of one year to that of another.
+    ///
+    /// # Panics
+    /// When a file cannot be written.
+    pub fn server_between(&self, name: &str, from: i32, until: i32) -> Pair {
+        let subjects = vec!["localhost".into(), "127.0.0.1".into()];
+        self.issue_between(name, subjects, ExtendedKeyUsagePurpose::ServerAuth, from, until)
+    }
+
     /// A certificate for a device.
     ///
     /// # Panics
@@ -63,7 +72,20 @@ impl Authority {
     }
 
     fn issue(&self, name: &str, subjects: Vec<String>, purpose: ExtendedKeyUsagePurpose) -> Pair {
+        self.issue_between(name, subjects, purpose, 1975, 4096)
+    }
+
+    fn issue_between(
+        &self,
+        name: &str,
+        subjects: Vec<String>,
+        purpose: ExtendedKeyUsagePurpose,
+        from: i32,
+        until: i32,
+    ) -> Pair {
         let mut params = CertificateParams::new(subjects).unwrap();
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![purpose];

@@ -124,42 +124,32 @@ impl Shared {
     fn receive(&self, connection: TcpStream) -> std::io::Result<()> {
         connection.set_read_timeout(Some(Duration::from_secs(30)))?;
         let mut reader = BufReader::new(connection);
-        loop {
-            let (mut path, mut tag, mut line) = (String::new(), None, String::new());
-            loop {
-                line.clear();
-                if reader.read_line(&mut line)? == 0 {
-                    return Ok(());
-                }
-                match line.trim_end() {
-                    "" => break,
-                    line if path.is_empty() => {
-                        path = line.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
-                    }
-                    line => {
-                        let header = line.split_once(": ");
-                        tag = header
-                            .filter(|(name, _)| name.eq_ignore_ascii_case("if-none-match"))
-                            .map(|(_, tag)| tag.to_owned())
-                            .or(tag);
-                    }
-                }
-            }
-            let (status, bytes) = self.answer(&path);
+        while let Some(question) = Question::read(&mut reader)? {
+            let (mut status, mut bytes) = self.answer(&question.path);
             let etag = format!("\"{}\"", Digest::of(&bytes).short());
             let tagged = status == 200 && self.tagged.load(Ordering::Relaxed);
-            let same = tagged && tag.as_deref() == Some(&etag);
-            self.asked.lock().unwrap().push(named(&path, same));
-            let stream = reader.get_mut();
+            let same = tagged && question.tag.as_deref() == Some(&etag);
+            self.asked.lock().unwrap().push(named(&question.path, same));
+            let mut lines = if tagged { format!("ETag: {etag}\r\n") } else { String::new() };
             if same {
-                write!(stream, "HTTP/1.1 304 Not Modified\r\nETag: {etag}\r\n\r\n")?;
-                continue;
+                (status, bytes) = (304, Vec::new());
+            } else if let (200, Some((first, last))) = (status, question.range) {
+                status = if first < bytes.len() { 206 } else { 416 };
+                let last = last.min(bytes.len().saturating_sub(1));
+                lines += &format!("Content-Range: bytes {first}-{last}/{}\r\n", bytes.len());
+                bytes = bytes.get(first..=last).unwrap_or_default().to_vec();
             }
-            let etag = if tagged { format!("ETag: {etag}\r\n") } else { String::new() };
-            let head = format!("HTTP/1.1 {status} So\r\n{etag}Content-Length: {}\r\n\r\n", bytes.len());
+            if !same {
+                lines += &format!("Content-Length: {}\r\n", bytes.len());
+            }
             // In one piece: of two, the second would wait for the acknowledgement of the first.
-            stream.write_all(&[head.as_bytes(), &bytes].concat())?;
+            let head = format!("HTTP/1.1 {status} So\r\n{lines}\r\n");
+            reader.get_mut().write_all(&[head.as_bytes(), &bytes].concat())?;
+            if question.last {
+                break;
+            }
         }
+        Ok(())
     }
 
     fn answer(&self, path: &str) -> (u16, Vec<u8>) {
@@ -171,6 +161,46 @@ impl Shared {
                 Some(bytes) => (200, bytes.clone()),
                 None => (404, b"not found\n".to_vec()),
             },
+        }
+    }
+}
+
+/// A request, as far as a static server cares.
+#[derive(Default)]
+struct Question {
+    path: String,
+    tag: Option<String>,
+    range: Option<(usize, usize)>,
+    /// The client wants the connection closed after it.
+    last: bool,
+}
+
+impl Question {
+    /// `None` at the end of the connection.
+    fn read(from: &mut impl BufRead) -> std::io::Result<Option<Self>> {
+        let (mut question, mut line) = (Self::default(), String::new());
+        loop {
+            line.clear();
+            if from.read_line(&mut line)? == 0 {
+                return Ok(None);
+            }
+            let header =
+                line.trim_end().split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value));
+            match header.as_ref().map(|(name, value)| (name.as_str(), *value)) {
+                Some(("if-none-match", tag)) => question.tag = Some(tag.to_owned()),
+                Some(("connection", word)) => question.last = word.eq_ignore_ascii_case("close"),
+                Some(("range", range)) => {
+                    let range = range.trim_start_matches("bytes=").split_once('-');
+                    question.range =
+                        range.and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+                }
+                Some(_) => {}
+                None if line.trim_end().is_empty() => return Ok(Some(question)),
+                None => {
+                    question.path =
+                        line.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned()
+                }
+            }
         }
     }
 }

@@ -10,6 +10,8 @@ mod roles;
 mod rollback;
 mod roots;
 mod store;
+mod tls;
+mod transport;
 mod two_parties;
 
 use std::time::Duration;
@@ -96,7 +98,7 @@ impl World {
         let scratch = Scratch::new("attack");
         let (trust, found) = Trust::open(&scratch.join("trust"), Some(&root), floor()).unwrap();
         assert_eq!(found, Found::Begun);
-        let http = http(&site.url());
+        let http = client(&site.url());
         Self { site, scratch, trust, http, reading: reading(0), order }
     }
 
@@ -170,7 +172,7 @@ fn day(days: i64) -> Value {
     serde_json::to_value(reading(days).civil).unwrap()
 }
 
-fn http(url: &str) -> Http {
+fn client(url: &str) -> Http {
     let connection = Connection { url: url.into(), ca_file: None, header_file: None, client: None };
     let now = Now { wall: reading(0).civil, boot: Duration::ZERO, trusted: true };
     let pace = Pace { window: Duration::from_millis(300), bytes: 1000, head: Duration::from_millis(1500) };

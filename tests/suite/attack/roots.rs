@@ -252,7 +252,7 @@ fn a_first_root_that_is_not_whole_is_refused_before_any_question() {
         let scratch = Scratch::new("root");
         let opened = Trust::open(scratch.path(), Some(root.to_string().as_bytes()), floor());
         let site = Site::serve(Repository::tidelock());
-        let refused = opened.and_then(|(mut trust, _)| trust.poll(&http(&site.url()), &prod(), reading(0)));
+        let refused = opened.and_then(|(mut trust, _)| trust.poll(&client(&site.url()), &prod(), reading(0)));
         assert!(matches!(refused, Err(Failure::Trust { .. })), "{refused:?}");
         assert!(site.take_asked().is_empty());
     }

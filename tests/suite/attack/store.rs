@@ -136,7 +136,7 @@ fn join_finds_the_published_root_of_a_digest() {
     repository.publish(&["root", "root"]);
     let wanted = repository.files["metadata/2.root.json"].clone();
     let site = Site::serve(repository);
-    let http = http(&site.url());
+    let http = client(&site.url());
     let find = |digest: &Digest| tidelock::io::refresh::find_root(&http, digest);
     assert_eq!(find(&Digest::of(&wanted)).unwrap(), wanted);
     assert_eq!(site.take_asked().join(" "), "1.root 2.root");
