@@ -2,10 +2,12 @@
 //!
 //! Look → decide → do: `look` gathers, `decide` chooses and touches nothing, `io` touches and chooses nothing.
 
+pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod io;
 pub mod look;
+pub mod turn;
 
 #[cfg(test)]
 mod room;

@@ -29,8 +29,20 @@ pub struct Site {
     pub journal: Journal,
     /// Who this device is.
     pub id: DeviceId,
+    /// A number made of that, which spreads what devices would otherwise do at the same moment.
+    pub seed: u64,
     /// What runs on it.
     pub platform: Platform,
+}
+
+/// The apps that have a directory or a record.
+///
+/// # Errors
+/// A directory that is there and cannot be listed.
+pub fn apps(site: &Site) -> Result<BTreeSet<AppName>, disk::Error> {
+    let mut apps = site.journal.apps()?;
+    apps.extend(names(&site.paths.apps())?.iter().filter_map(|name| name.parse().ok()));
+    Ok(apps)
 }
 
 /// The device as it is now, and the records that cannot be read; those count as not there.
@@ -40,15 +52,12 @@ pub struct Site {
 pub fn device(
     site: &Site,
     memory: &BTreeMap<AppName, Memory>,
-    seed: u64,
 ) -> Result<(Device, Vec<Unreadable>), disk::Error> {
-    let mut names = site.journal.apps()?;
-    names.extend(installed(&site.paths)?);
     let mut unreadable = Vec::new();
-    let mut apps = BTreeMap::new();
-    for name in names {
+    let mut found = BTreeMap::new();
+    for name in apps(site)? {
         let memory = memory.get(&name).cloned().unwrap_or_default();
-        apps.insert(name.clone(), app(site, &name, memory, &mut unreadable)?);
+        found.insert(name.clone(), app(site, &name, memory, &mut unreadable)?);
     }
     let mode = match site.settings.mode {
         config::Mode::Apply => Mode::Apply,
@@ -57,7 +66,7 @@ pub fn device(
     let free = free(&site.paths)?;
     // The live release and the way back from it are in use; the owner counts them, the decision does not.
     let keep = site.settings.keep.saturating_sub(2);
-    Ok((Device { mode, free, keep, seed, apps }, unreadable))
+    Ok((Device { mode, free, keep, seed: site.seed, apps: found }, unreadable))
 }
 
 fn app(
@@ -90,12 +99,6 @@ fn app(
         run: site.journal.running(name).run,
         memory,
     })
-}
-
-/// The apps that have a directory.
-fn installed(paths: &Paths) -> Result<BTreeSet<AppName>, disk::Error> {
-    let name = |name: &str| name.parse().ok();
-    Ok(names(&paths.apps())?.iter().filter_map(|found| name(found)).collect())
 }
 
 /// The sealed trees of an app, the newest first, and those that were begun.
@@ -168,6 +171,7 @@ mod tests {
             settings: Settings::of(&merged, &paths).unwrap(),
             journal: Journal::at(&paths).unwrap(),
             id: "d".parse().unwrap(),
+            seed: 7,
             platform: Platform::any(),
             paths,
         }
@@ -176,7 +180,7 @@ mod tests {
     #[test]
     fn a_device_without_anything_is_a_device() {
         let room = Room::new();
-        let (device, unreadable) = device(&site(&room), &BTreeMap::new(), 7).unwrap();
+        let (device, unreadable) = device(&site(&room), &BTreeMap::new()).unwrap();
         assert!(device.apps.is_empty() && unreadable.is_empty());
         assert!(device.free.bytes > 0);
         assert_eq!((device.keep, device.mode, device.seed), (0, Mode::Apply, 7));
@@ -199,7 +203,7 @@ mod tests {
         std::fs::write(site.paths.journal().join("api.trial.json"), "torn").unwrap();
         disk::point(&site.paths.current(&web), Path::new("/etc")).unwrap();
         let memory = Memory { counted: true, ..Memory::default() };
-        let (device, unreadable) = device(&site, &BTreeMap::from([(web.clone(), memory)]), 0).unwrap();
+        let (device, unreadable) = device(&site, &BTreeMap::from([(web.clone(), memory)])).unwrap();
         let app = &device.apps[&web];
         assert_eq!(app.current, None, "a foreign link is no release");
         assert_eq!(app.staged, [part]);

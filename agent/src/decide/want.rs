@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidelock_protocol::desired::{Build, Choice, Desired, KNOWN_NEEDS};
-use tidelock_protocol::names::{AppName, LabelKey, Platform};
+use tidelock_protocol::names::{AppName, LabelKey, Platform, Version};
 use tidelock_protocol::time::Now;
 
-use super::model::{App, Device, File, Goal, Offer, Reason, Setup, Want, Wanted};
+use super::model::{App, Device, File, Goal, Offer, Reason, Refusal, Setup, Want, Wanted};
 
 /// What the repository says, verified.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub struct Signed<'a> {
     pub expired: bool,
     /// What the roles of the apps say of the wanted builds; missing where they name another index, or none.
     pub offers: &'a BTreeMap<AppName, Offer>,
+    /// Apps whose roles could not be asked, with what kept them from it.
+    pub unanswered: &'a BTreeMap<AppName, String>,
 }
 
 /// What the owner says that this device is.
@@ -30,10 +32,30 @@ pub struct Me<'a> {
     pub labels: &'a BTreeMap<LabelKey, String>,
 }
 
-/// The build of each app that the environment wants on this device: what the roles of the apps are asked about.
-pub fn builds<'a>(desired: &'a Desired, me: Me<'_>) -> BTreeMap<AppName, &'a Build> {
-    let build = |app: &AppName| Some(desired.choose(app, me.labels)?.stable.build_for(me.platform)?.1);
-    desired.apps.keys().filter_map(|app| Some((app.clone(), build(app)?))).collect()
+/// A build that the environment wants on this device, and that this device is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entering<'a> {
+    /// The release.
+    pub version: &'a Version,
+    /// The platform of the build, as the desired state keys it.
+    pub platform: Platform,
+    /// What the environment says of it.
+    pub build: &'a Build,
+}
+
+/// The builds that this device is not and may enter: what the roles of the apps are asked about.
+pub fn entering<'a>(desired: &'a Desired, me: Me<'_>, device: &Device) -> BTreeMap<AppName, Entering<'a>> {
+    let absent = App::default();
+    let entering = |name: &AppName| {
+        let choice = desired.choose(name, me.labels)?;
+        let (platform, build) = choice.stable.build_for(me.platform)?;
+        let setup = Setup { tree: build.tree, tuning: choice.tuning, version: None };
+        let app = device.apps.get(name).unwrap_or(&absent);
+        let is = app.standing().is_some_and(|standing| standing.setup.is(&setup));
+        let refused = refused(app, &setup, choice.retry).is_some();
+        (!is && !refused).then_some(Entering { version: &choice.stable.version, platform, build })
+    };
+    desired.apps.keys().filter_map(|name| Some((name.clone(), entering(name)?))).collect()
 }
 
 /// What each app should be: those that the environment names, and those that are on the device.
@@ -47,15 +69,14 @@ pub fn want(signed: Option<Signed<'_>>, me: Me<'_>, device: &Device, now: Now) -
             return Want::Stay { reason: Reason::NotWanted, retry: 0 };
         };
         let app = device.apps.get(name).unwrap_or(&absent);
-        let offer = signed.offers.get(name);
-        goal(choice, signed, offer, me, app, now)
+        goal(choice, signed, name, me, app, now)
     };
     names.into_iter().map(|name| (name.clone(), of(name))).collect()
 }
 
 /// The one release wanted, held against everything that may forbid to *enter* it. None of that makes an app leave
 /// what it is.
-fn goal(choice: &Choice, signed: Signed<'_>, offer: Option<&Offer>, me: Me<'_>, app: &App, now: Now) -> Want {
+fn goal(choice: &Choice, signed: Signed<'_>, name: &AppName, me: Me<'_>, app: &App, now: Now) -> Want {
     let stay = |reason| Want::Stay { reason, retry: choice.retry };
     let unknown: BTreeSet<String> =
         choice.needs.iter().filter(|word| !KNOWN_NEEDS.contains(&word.as_str())).cloned().collect();
@@ -69,13 +90,13 @@ fn goal(choice: &Choice, signed: Signed<'_>, offer: Option<&Offer>, me: Me<'_>, 
     let setup = Setup { tree: build.tree, tuning: choice.tuning, version };
     let index = &build.index;
     let index = File { name: index.name.clone(), length: index.length, sha256: index.sha256 };
-    let offer = offer.filter(|offer| offer.tree == build.tree && offer.index == index);
+    let offer = signed.offers.get(name).filter(|offer| offer.tree == build.tree && offer.index == index);
     let goal = Goal { setup, index, bundle: offer.map(|offer| offer.bundle.clone()), retry: choice.retry };
     if app.standing().is_some_and(|standing| standing.setup.is(&goal.setup)) {
         return Want::Be(goal);
     }
-    if let Some(refusal) = refused(app, &goal) {
-        return stay(refusal);
+    if let Some(refusal) = refused(app, &goal.setup, goal.retry) {
+        return stay(Reason::Refused(refusal.clone()));
     }
     let counter = offer.map(|offer| offer.counter);
     if let Some(counter) = counter.filter(|counter| *counter < choice.floor) {
@@ -84,6 +105,9 @@ fn goal(choice: &Choice, signed: Signed<'_>, offer: Option<&Offer>, me: Me<'_>, 
     // What passed its trial here may be brought back with nobody's help.
     if app.committed_as(&goal.setup).is_some() && (counter.is_some() || choice.floor == 0) {
         return Want::Be(goal);
+    }
+    if let (None, Some(message)) = (offer, signed.unanswered.get(name)) {
+        return stay(Reason::Fetch { message: message.clone() });
     }
     if offer.is_none() {
         return stay(Reason::Disagreed { wanted: goal.setup });
@@ -96,7 +120,7 @@ fn goal(choice: &Choice, signed: Signed<'_>, offer: Option<&Offer>, me: Me<'_>, 
 }
 
 /// A refusal holds until the setup changes, the signed retry counter rises, or a person forgets it.
-fn refused(app: &App, goal: &Goal) -> Option<Reason> {
-    let same = app.refusals.iter().find(|refusal| refusal.setup.is(&goal.setup))?;
-    (goal.retry <= same.retry).then(|| Reason::Refused(same.clone()))
+fn refused<'a>(app: &'a App, setup: &Setup, retry: u64) -> Option<&'a Refusal> {
+    let same = app.refusals.iter().find(|refusal| refusal.setup.is(setup))?;
+    (retry <= same.retry).then_some(same)
 }

@@ -135,6 +135,24 @@ pub fn prune(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Removes what earlier cuts left of trees that were being removed from `directory`.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn sweep(directory: &Path) -> Result<(), Error> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed("list", directory))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(failed("list", directory))?.path();
+        if path.extension().is_some_and(|extension| extension == "gone") {
+            discard(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Moves a file that cannot be read out of the way, beside itself, and gives its new place.
 ///
 /// # Errors
@@ -322,6 +340,9 @@ mod tests {
         std::fs::create_dir(room.path().join("a.gone")).unwrap();
         prune(&sealed).unwrap();
         prune(&sealed).unwrap();
+        std::fs::create_dir_all(room.path().join("b.gone/tree")).unwrap();
+        sweep(room.path()).unwrap();
+        sweep(&room.path().join("nowhere")).unwrap();
         assert!(room.names().is_empty());
     }
 

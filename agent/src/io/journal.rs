@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tidelock_protocol::names::AppName;
+use tidelock_protocol::time::Timestamp;
 
 use super::disk;
 use super::lock::Lock;
 use crate::config::Paths;
-use crate::decide::model::{Committed, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial};
+use crate::decide::model::{Committed, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial, Trouble};
 
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,27 @@ pub struct Running {
     pub run: Run,
     /// What the start hook and the checks said since the last start.
     pub said: BTreeMap<String, Said>,
+    /// What went wrong with the last fetch.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
+}
+
+/// What the agent last said, for whoever asks while it is at work or asleep; kept like [`Running`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// When the publisher was last asked, and what kept it from an answer.
+    pub polled: Option<(Timestamp, Option<String>)>,
+    /// Why each app is where it is.
+    pub why: BTreeMap<AppName, ToldReason>,
+}
+
+/// A reason as it was said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldReason {
+    /// Its stable code.
+    pub code: String,
+    /// In words.
+    pub text: String,
 }
 
 /// The journal of one device.
@@ -161,18 +183,9 @@ impl Journal {
 
     /// What runs of `app` since this boot, as far as is known.
     pub fn running(&self, app: &AppName) -> Running {
-        #[derive(Deserialize)]
-        struct OfBoot {
-            boot: String,
-            running: Running,
-        }
-        let kept = load::<OfBoot>(&self.running.join(format!("{app}.json")));
-        match kept {
-            Ok(Some(kept)) if kept.boot == self.boot => kept.running,
-            // Unreadable: something was begun in this boot, and nobody knows how it ended.
-            Err(_) => Running { run: Run::Unclear, said: BTreeMap::new() },
-            Ok(_) => Running::default(),
-        }
+        // Unreadable: something was begun in this boot, and nobody knows how it ended.
+        let unclear = || Running { run: Run::Unclear, ..Running::default() };
+        self.of_boot(&format!("{app}.running.json")).unwrap_or_else(|_| unclear())
     }
 
     /// Remembers what runs of `app`, for the time of this boot.
@@ -180,15 +193,31 @@ impl Journal {
     /// # Errors
     /// Whatever the system says.
     pub fn keep_running(&self, _lock: &Lock, app: &AppName, running: &Running) -> Result<(), disk::Error> {
-        #[derive(Serialize)]
-        struct OfBoot<'a> {
-            boot: &'a str,
-            running: &'a Running,
-        }
+        self.keep_for_boot(&format!("{app}.running.json"), running)
+    }
+
+    /// What the agent last said in this boot.
+    pub fn told(&self) -> Told {
+        self.of_boot("told.json").unwrap_or_default()
+    }
+
+    /// Remembers what the agent says, for the time of this boot.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn keep_told(&self, _lock: &Lock, told: &Told) -> Result<(), disk::Error> {
+        self.keep_for_boot("told.json", told)
+    }
+
+    fn of_boot<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, String> {
+        let kept = load::<(String, T)>(&self.running.join(name))?;
+        Ok(kept.filter(|(boot, _)| *boot == self.boot).map_or_else(T::default, |(_, kept)| kept))
+    }
+
+    fn keep_for_boot<T: Serialize>(&self, name: &str, record: &T) -> Result<(), disk::Error> {
         disk::create_directories(&self.running)?;
-        let path = self.running.join(format!("{app}.json"));
-        let bytes = encode(&OfBoot { boot: &self.boot, running }, &path)?;
-        disk::replace_for_boot(&path, &bytes)
+        let path = self.running.join(name);
+        disk::replace_for_boot(&path, &encode(&(&self.boot, record), &path)?)
     }
 
     fn one<T: DeserializeOwned>(&self, app: &AppName, kind: &str, bad: &mut Vec<Unreadable>) -> Option<T> {

@@ -102,7 +102,7 @@ mod tests {
 
     fn ask(probe: &Probe, timeout: Duration) -> Ended {
         let room = Room::new();
-        let wake = Wake::listen(room.path()).unwrap();
+        let wake = Wake::listen().unwrap();
         let job = Job {
             command: &[],
             directory: room.path().to_owned(),

@@ -22,8 +22,10 @@ use super::clock;
 pub enum Woken {
     /// Its time was over, or what was waited on is ready.
     Elapsed,
-    /// Somebody asked the agent to look at once.
+    /// Somebody asked the agent to poll at once.
     Poked,
+    /// A person wrote a wish into the journal.
+    Intent,
     /// Somebody asked the agent to end.
     Stopped,
 }
@@ -38,12 +40,11 @@ pub struct Wake {
 }
 
 impl Wake {
-    /// Listens to SIGTERM and SIGINT (end), SIGUSR1 (look at once), and to records that get their name in `journal`.
+    /// Listens to SIGTERM and SIGINT (end) and SIGUSR1 (poll at once).
     ///
     /// # Errors
-    /// The system gives no pipe or no handler. A journal that cannot be watched is only not listened to: intents are
-    /// then seen at the next look.
-    pub fn listen(journal: &Path) -> io::Result<Self> {
+    /// The system gives no pipe or no handler.
+    pub fn listen() -> io::Result<Self> {
         let (signals, write) = UnixStream::pair()?;
         signals.set_nonblocking(true)?;
         let (stop, poke) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -51,14 +52,27 @@ impl Wake {
             signal_hook::flag::register(signal, Arc::clone(flag))?;
             signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
         }
-        let intents = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-            .and_then(|fd| inotify::add_watch(&fd, journal, inotify::WatchFlags::MOVED_TO).map(|_| fd));
-        Ok(Self { stop, poke, signals, intents: intents.ok() })
+        Ok(Self { stop, poke, signals, intents: None })
+    }
+
+    /// Listens to records that get their name in `journal` as well. One that cannot be watched is only not listened to:
+    /// intents are then seen at the next look.
+    pub fn watch(&mut self, journal: &Path) {
+        let watch = |fd: OwnedFd| inotify::add_watch(&fd, journal, inotify::WatchFlags::MOVED_TO).map(|_| fd);
+        let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
+        self.intents = fd.and_then(watch).ok();
     }
 
     /// Whether somebody asked the agent to end.
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Whether a long work should be broken off at its next good place: the agent is asked to end, or a person wrote a
+    /// wish. A poke waits until the next pause.
+    pub fn interrupts(&self) -> bool {
+        let intent = self.intents.as_ref().is_some_and(|fd| wrote_intent(fd.as_fd()));
+        self.stopped() || intent
     }
 
     /// Waits for at most `time`.
@@ -79,8 +93,10 @@ impl Wake {
         let intent = self.intents.as_ref().is_some_and(|fd| wrote_intent(fd.as_fd()));
         if self.stopped() {
             Woken::Stopped
-        } else if self.poke.swap(false, Ordering::Relaxed) || intent {
+        } else if self.poke.swap(false, Ordering::Relaxed) {
             Woken::Poked
+        } else if intent {
+            Woken::Intent
         } else {
             Woken::Elapsed
         }
@@ -111,17 +127,19 @@ mod tests {
     #[test]
     fn an_intent_ends_a_pause_and_another_record_does_not() {
         let room = Room::new();
-        let wake = Wake::listen(room.path()).unwrap();
+        let mut wake = Wake::listen().unwrap();
+        wake.watch(room.path());
         crate::io::disk::replace(&room.path().join("web.trial.json"), b"{}").unwrap();
         assert_eq!(wake.pause(Duration::ZERO), Woken::Elapsed);
         crate::io::disk::replace(&room.path().join("web.rollback.json"), b"{}").unwrap();
-        assert_eq!(wake.pause(Duration::from_secs(60)), Woken::Poked);
+        assert_eq!(wake.pause(Duration::from_secs(60)), Woken::Intent);
         assert_eq!(wake.pause(Duration::ZERO), Woken::Elapsed);
     }
 
     #[test]
     fn a_journal_that_is_not_there_costs_only_the_ear_for_it() {
-        let wake = Wake::listen(Path::new("/nowhere")).unwrap();
+        let mut wake = Wake::listen().unwrap();
+        wake.watch(Path::new("/nowhere"));
         assert_eq!(wake.pause(Duration::ZERO), Woken::Elapsed);
         assert!(!wake.stopped());
     }

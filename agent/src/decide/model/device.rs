@@ -233,7 +233,7 @@ pub enum Outcome {
 }
 
 /// A fetch that failed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Trouble {
     /// The tree that was fetched.
     pub tree: Digest,
@@ -248,7 +248,8 @@ pub struct Trouble {
 }
 
 /// What kind of failure a fetch met; none of them ever refuses a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TroubleKind {
     /// The publisher does not have it (404, 410).
     Unavailable,

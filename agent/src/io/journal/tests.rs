@@ -145,14 +145,22 @@ fn what_runs_is_forgotten_with_the_boot() {
     let running = Running {
         run: Run::Started { tree: setup.tree, at: Duration::from_secs(1) },
         said: BTreeMap::from([("http".to_owned(), said)]),
+        trouble: None,
     };
     journal.keep_running(&lock, &web(), &running).unwrap();
     assert_eq!(journal.running(&web()), running);
-    let file = journal.running.join("web.json");
+    let file = journal.running.join("web.running.json");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, "{").unwrap();
     assert_eq!(journal.running(&web()).run, Run::Unclear);
     std::fs::write(&file, text).unwrap();
+    let told = Told {
+        polled: Some((Timestamp::from_unix(7), Some("no answer".into()))),
+        why: BTreeMap::from([(web(), ToldReason { code: "synced".into(), text: "all is well".into() })]),
+    };
+    journal.keep_told(&lock, &told).unwrap();
+    assert_eq!(journal.told(), told);
     journal.boot = "another".into();
+    assert_eq!(journal.told(), Told::default());
     assert_eq!(journal.running(&web()), Running::default());
 }

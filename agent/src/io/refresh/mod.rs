@@ -84,6 +84,15 @@ impl Trust {
         Ok((Self { store, least, full_at: None }, found))
     }
 
+    /// The trust in `directory` for whoever may not change it; none where the next turn will begin it anew.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn peek(directory: &Path, root: &[u8], least: Floor) -> Result<Option<Self>, Failure> {
+        let (store, _) = Store::look(directory, Some(root))?;
+        Ok(store.map(|store| Self { store, least, full_at: None }))
+    }
+
     /// Begins trust in `directory` from `root`, whatever was there.
     ///
     /// # Errors

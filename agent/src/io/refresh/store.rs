@@ -93,24 +93,31 @@ pub(super) struct Store {
 impl Store {
     /// Opens the store in `directory`; `root` is the one in `/etc`, and `None` a store that stands for itself.
     pub(super) fn open(directory: &Path, root: Option<&[u8]>) -> Result<(Self, Found), Failure> {
+        let (store, found) = Self::look(directory, root)?;
+        if let Some(store) = store {
+            return Ok((store, found));
+        }
+        let root = root.ok_or_else(|| Failure::NoTrust { directory: directory.to_owned() })?;
+        Ok((Self::begin(directory, root, found == Found::Lost)?, found))
+    }
+
+    /// The store as it is; none unless it is [`Found::Known`]. Nothing is changed.
+    pub(super) fn look(directory: &Path, root: Option<&[u8]>) -> Result<(Option<Self>, Found), Failure> {
         let recorded =
             read(&directory.join(RECORD))?.map(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
         let anchor = root.map(Digest::of);
-        let found = match &recorded {
-            None if read(&directory.join("root.json"))?.is_none() => Found::Begun,
-            None | Some(None) => Found::Lost,
-            Some(Some(record)) if anchor.is_some_and(|anchor| anchor != record.anchor) => Found::Moved,
-            Some(Some(record)) if record.format != Record::FORMAT => Found::Lost,
-            Some(Some(record)) => {
-                let store = Self { directory: directory.to_owned(), record: record.clone() };
-                if store.is_whole()? {
-                    return Ok((store, Found::Known));
-                }
-                Found::Lost
+        Ok(match recorded {
+            None if read(&directory.join("root.json"))?.is_none() => (None, Found::Begun),
+            None | Some(None) => (None, Found::Lost),
+            Some(Some(record)) if anchor.is_some_and(|anchor| anchor != record.anchor) => {
+                (None, Found::Moved)
             }
-        };
-        let root = root.ok_or_else(|| Failure::NoTrust { directory: directory.to_owned() })?;
-        Ok((Self::begin(directory, root, found == Found::Lost)?, found))
+            Some(Some(record)) if record.format != Record::FORMAT => (None, Found::Lost),
+            Some(Some(record)) => {
+                let store = Self { directory: directory.to_owned(), record };
+                if store.is_whole()? { (Some(store), Found::Known) } else { (None, Found::Lost) }
+            }
+        })
     }
 
     /// Begins anew from `root`. A cut anywhere leaves a store that is begun anew once more: the record comes last.

@@ -12,7 +12,7 @@ impl Stage {
     fn new() -> Self {
         keep_descriptors_to_ourselves();
         let room = Room::new();
-        let wake = Wake::listen(room.path()).unwrap();
+        let wake = Wake::listen().unwrap();
         Self { room, wake }
     }
 

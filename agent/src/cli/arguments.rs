@@ -1,0 +1,301 @@
+//! The command line as values.
+//!
+//! Never here: doing what it says.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser, ValueExt};
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::{AppName, EnvironmentName, LabelKey};
+
+/// What `--help` says.
+pub(super) const HELP: &str = "\
+tidelock keeps this device on the releases that its fleet's signed desired state wants.
+
+usage: tidelock [--config FILE] [--root DIR] [--verbose] COMMAND
+
+  join URL (--root-sha256 H | --root-file FILE) --env E [--label K=V]… [--force]
+                      make this device part of a fleet: write config.toml and root.json
+  run                 poll and update until SIGTERM; SIGUSR1 polls at once
+  check               poll once and say what would be done; status 10 when there is something
+  update              poll once and do everything there is to do
+  status [--json]     what runs here, and whether it is what is wanted
+  why [APP]           why each app is where it is, with the end of what its hook and checks said
+  rollback APP --reason R [--owner O]
+                      leave the live release for the one before, and refuse it from now on
+  retry APP [--owner O]
+                      forget refusals and back-off of APP
+  verify              hash the live trees again and name each difference; status 10 when there is one
+  trust reset --reason R
+                      forget all fetched metadata and begin again from root.json
+
+  --config FILE       the whole configuration, instead of /usr/lib, /run and /etc/tidelock
+  --root DIR          everything lies below DIR, not /
+  --wait SECONDS      how long to wait for another tidelock that is at work (30)
+  --verbose           say more
+  --help, --version
+
+status: 0 done, 1 error, 2 usage, 3 refused, 4 timeout, 5 busy, 10 something to act on
+";
+
+/// A command with what it applies to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Arguments {
+    pub(super) root: PathBuf,
+    pub(super) config: Option<PathBuf>,
+    pub(super) verbose: bool,
+    pub(super) wait: Option<Duration>,
+    pub(super) command: Command,
+}
+
+/// One command.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Help,
+    Version,
+    Join(Join),
+    Run,
+    Check,
+    Update,
+    Status { json: bool },
+    Why { app: Option<AppName> },
+    Rollback { app: AppName, reason: String, owner: Option<String> },
+    Retry { app: AppName, owner: Option<String> },
+    Verify,
+    TrustReset { reason: String },
+}
+
+/// What a device needs to become part of a fleet.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Join {
+    pub(super) url: String,
+    pub(super) trust: Trust,
+    pub(super) environment: EnvironmentName,
+    pub(super) labels: Vec<(LabelKey, String)>,
+    pub(super) force: bool,
+}
+
+/// How a person says which root is trusted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// The published root with this hash.
+    Sha256(Digest),
+    /// This file.
+    File(PathBuf),
+}
+
+/// Every option of every command, as far as it was given.
+#[derive(Default)]
+struct Given {
+    words: Vec<String>,
+    root: Option<PathBuf>,
+    config: Option<PathBuf>,
+    wait: Option<u64>,
+    root_sha256: Option<Digest>,
+    root_file: Option<PathBuf>,
+    environment: Option<EnvironmentName>,
+    labels: Vec<(LabelKey, String)>,
+    reason: Option<String>,
+    owner: Option<String>,
+    flags: Vec<&'static str>,
+}
+
+/// Reads a command line, without the program's name.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(super) fn parse(
+    arguments: impl IntoIterator<Item: Into<std::ffi::OsString>>,
+) -> Result<Arguments, String> {
+    let mut given = read(Parser::from_args(arguments)).map_err(|error| error.to_string())?;
+    let (root, config) = (given.root.take().unwrap_or_else(|| "/".into()), given.config.take());
+    let verbose = given.flag("--verbose");
+    let command = if given.flag("--help") {
+        Command::Help
+    } else if given.flag("--version") {
+        Command::Version
+    } else {
+        let command = command(&mut given)?;
+        given.nothing_left()?;
+        command
+    };
+    let wait = given.wait.map(Duration::from_secs);
+    Ok(Arguments { root, config, verbose, wait, command })
+}
+
+fn read(mut parser: Parser) -> Result<Given, lexopt::Error> {
+    let mut given = Given::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Value(word) => given.words.push(word.string()?),
+            Arg::Long("root") => given.root = Some(parser.value()?.into()),
+            Arg::Long("config") => given.config = Some(parser.value()?.into()),
+            Arg::Long("wait") => given.wait = Some(parser.value()?.parse()?),
+            Arg::Long("root-sha256") => given.root_sha256 = Some(parser.value()?.parse()?),
+            Arg::Long("root-file") => given.root_file = Some(parser.value()?.into()),
+            Arg::Long("env" | "environment") => given.environment = Some(parser.value()?.parse()?),
+            Arg::Long("label") => given.labels.push(parser.value()?.parse_with(label)?),
+            Arg::Long("reason") => given.reason = Some(parser.value()?.parse_with(sentence)?),
+            Arg::Long("owner") => given.owner = Some(parser.value()?.parse_with(sentence)?),
+            Arg::Long("json") => given.flags.push("--json"),
+            Arg::Long("force") => given.flags.push("--force"),
+            Arg::Long("verbose") | Arg::Short('v') => given.flags.push("--verbose"),
+            Arg::Long("help") | Arg::Short('h') => given.flags.push("--help"),
+            Arg::Long("version") | Arg::Short('V') => given.flags.push("--version"),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(given)
+}
+
+fn command(given: &mut Given) -> Result<Command, String> {
+    let words = std::mem::take(&mut given.words);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Ok(match words[..] {
+        ["join", url] => Command::Join(join(url, given)?),
+        ["run"] => Command::Run,
+        ["check"] => Command::Check,
+        ["update"] => Command::Update,
+        ["status"] => Command::Status { json: given.flag("--json") },
+        ["why"] => Command::Why { app: None },
+        ["why", app] => Command::Why { app: Some(named(app)?) },
+        ["rollback", app] => {
+            Command::Rollback { app: named(app)?, reason: given.reason()?, owner: given.owner.take() }
+        }
+        ["retry", app] => Command::Retry { app: named(app)?, owner: given.owner.take() },
+        ["verify"] => Command::Verify,
+        ["trust", "reset"] => Command::TrustReset { reason: given.reason()? },
+        [] => return Err("no command".into()),
+        ["join" | "rollback" | "retry" | "trust", ..] => {
+            return Err(format!("`{}` needs other words after it", words[0]));
+        }
+        _ => return Err(format!("no such command: {}", words.join(" "))),
+    })
+}
+
+fn join(url: &str, given: &mut Given) -> Result<Join, String> {
+    let trust = match (given.root_sha256.take(), given.root_file.take()) {
+        (Some(hash), None) => Trust::Sha256(hash),
+        (None, Some(path)) => Trust::File(path),
+        _ => {
+            return Err(
+                "join needs --root-sha256 H or --root-file FILE: which root this device trusts".into()
+            );
+        }
+    };
+    let environment =
+        given.environment.take().ok_or("join needs --env E: which environment this device is of")?;
+    let (labels, force) = (std::mem::take(&mut given.labels), given.flag("--force"));
+    Ok(Join { url: url.to_owned(), trust, environment, labels, force })
+}
+
+impl Given {
+    fn flag(&mut self, name: &str) -> bool {
+        let before = self.flags.len();
+        self.flags.retain(|flag| *flag != name);
+        self.flags.len() < before
+    }
+
+    fn reason(&mut self) -> Result<String, String> {
+        self.reason.take().ok_or_else(|| "--reason R is needed: who comes after you asks why".into())
+    }
+
+    /// An option that the command did not take would have been ignored silently.
+    fn nothing_left(&self) -> Result<(), String> {
+        let left = [
+            ("--root-sha256", self.root_sha256.is_some()),
+            ("--root-file", self.root_file.is_some()),
+            ("--env", self.environment.is_some()),
+            ("--label", !self.labels.is_empty()),
+            ("--reason", self.reason.is_some()),
+            ("--owner", self.owner.is_some()),
+        ];
+        let left = left.into_iter().find(|(_, given)| *given).map(|(name, _)| name);
+        match left.or_else(|| self.flags.first().copied()) {
+            Some(name) => Err(format!("this command takes no {name}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn named(app: &str) -> Result<AppName, String> {
+    app.parse().map_err(|error: tidelock_protocol::names::NotAName| error.to_string())
+}
+
+fn label(text: &str) -> Result<(LabelKey, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((
+        key.parse().map_err(|error: tidelock_protocol::names::NotAName| error.to_string())?,
+        value.to_owned(),
+    ))
+}
+
+/// Words of a person that go into records and onto terminals.
+fn sentence(text: &str) -> Result<String, &'static str> {
+    let text = text.trim();
+    let fits = !text.is_empty() && text.len() <= 500 && !text.contains(char::is_control);
+    if fits { Ok(text.to_owned()) } else { Err("expected some words, at most 500 bytes, on one line") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace()).map(|arguments| arguments.command)
+    }
+
+    #[test]
+    fn each_command_is_read() {
+        let web = || "web".parse::<AppName>().unwrap();
+        assert_eq!(of("run"), Ok(Command::Run));
+        assert_eq!(of("status --json"), Ok(Command::Status { json: true }));
+        assert_eq!(of("why web"), Ok(Command::Why { app: Some(web()) }));
+        let rollback = Command::Rollback { app: web(), reason: "slow".into(), owner: Some("anna".into()) };
+        assert_eq!(of("rollback web --reason slow --owner=anna"), Ok(rollback));
+        assert_eq!(
+            of("trust reset --reason new-root"),
+            Ok(Command::TrustReset { reason: "new-root".into() })
+        );
+        assert_eq!(of("--help whatever"), Ok(Command::Help));
+        let hash = "0".repeat(64);
+        let join =
+            of(&format!("join http://h --root-sha256 {hash} --env prod --label site=north --label a="))
+                .unwrap();
+        let Command::Join(join) = join else { panic!() };
+        assert_eq!(join.trust, Trust::Sha256(hash.parse().unwrap()));
+        assert_eq!(join.labels.len(), 2);
+    }
+
+    #[test]
+    fn roots_and_files_may_stand_anywhere() {
+        let arguments = parse(["update", "--root", "/tmp/x", "--config", "c.toml"]).unwrap();
+        assert_eq!((arguments.root, arguments.config), ("/tmp/x".into(), Some("c.toml".into())));
+        assert_eq!(parse(["run"]).unwrap().root, PathBuf::from("/"));
+    }
+
+    #[test]
+    fn nothing_is_ignored_silently() {
+        for (line, said) in [
+            ("", "no command"),
+            ("updat", "no such command: updat"),
+            ("update now", "no such command: update now"),
+            ("update --json", "takes no --json"),
+            ("run --reason x", "takes no --reason"),
+            ("status --label a=b", "takes no --label"),
+            ("rollback web", "--reason R is needed"),
+            ("rollback", "needs other words"),
+            ("rollback Web --reason x", "not an app name"),
+            ("join http://h --env prod", "which root"),
+            ("join http://h --root-file f --root-sha256 00 --env prod", "digest"),
+            ("join http://h --root-file f", "which environment"),
+            ("join http://h --root-file f --env prod --label a", "KEY=VALUE"),
+            ("update --frce", "--frce"),
+        ] {
+            let found = of(line).unwrap_err();
+            assert!(found.contains(said), "{line}: {found}");
+        }
+        assert!(parse(["rollback", "web", "--reason", " \n"]).is_err());
+    }
+}

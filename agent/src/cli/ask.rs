@@ -1,0 +1,91 @@
+//! Wishes of a person: written down first, so that no crash loses them, then carried out here or by whoever holds the
+//! lock.
+//!
+//! Never here: what carrying them out means.
+
+use std::time::Duration;
+
+use tidelock_protocol::names::AppName;
+
+use super::session::{Failure, Session, Status, person};
+use super::{lines, say};
+use crate::config::Mode;
+use crate::decide::model::{Retry, Rollback};
+use crate::io::journal::Records;
+use crate::io::lock::Lock;
+use crate::io::{activate, clock};
+use crate::turn::Publisher;
+
+/// Between two looks at whether the wish is fulfilled.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Leaves the live release of `app` for the one before, and refuses it from now on.
+pub(super) fn rollback(
+    session: &Session,
+    app: &AppName,
+    reason: String,
+    owner: Option<String>,
+) -> Result<Status, Failure> {
+    may_change(session)?;
+    let Some(leave) = activate::current(&session.site.paths, app)? else {
+        return Err(Failure::Refused(format!(
+            "{app} is not installed here: there is nothing to go back from"
+        )));
+    };
+    let wish = Rollback { leave, owner: owner.unwrap_or_else(person), reason };
+    session.site.journal.ask_rollback(app, &wish)?;
+    carry_out(session, app, |records| records.rollback.is_none() && records.trial.is_none())?;
+    match activate::current(&session.site.paths, app)? {
+        Some(tree) if tree == leave => Err(Failure::Refused(format!(
+            "{app} stays on tree {}: there is nothing to go back to",
+            leave.short()
+        ))),
+        Some(tree) => {
+            say(&format!("{app} went back from tree {} to tree {}\n", leave.short(), tree.short()));
+            Ok(Status::Done)
+        }
+        None => {
+            say(&format!("{app} is not installed any more: nothing had passed before\n"));
+            Ok(Status::Done)
+        }
+    }
+}
+
+/// Forgets refusals and back-off of `app`, and goes on.
+pub(super) fn retry(session: &Session, app: &AppName, owner: Option<String>) -> Result<Status, Failure> {
+    may_change(session)?;
+    let wish = Retry { owner: owner.unwrap_or_else(person) };
+    session.site.journal.ask_retry(app, &wish)?;
+    carry_out(session, app, |records| records.retry.is_none())?;
+    say(&format!("refusals and back-off of {app} are forgotten\n"));
+    Ok(Status::Done)
+}
+
+fn may_change(session: &Session) -> Result<(), Failure> {
+    match session.site.settings.mode {
+        Mode::Apply => Ok(()),
+        Mode::Observe => {
+            Err(Failure::Refused("this device only observes (`mode`): nothing is changed".into()))
+        }
+    }
+}
+
+/// With the lock free, runs the turn here; otherwise waits until its holder is `done` with the wish.
+fn carry_out(session: &Session, app: &AppName, done: impl Fn(&Records) -> bool) -> Result<(), Failure> {
+    let until = clock::since_boot() + session.patience;
+    loop {
+        if done(&session.site.journal.read(app)) {
+            return Ok(());
+        }
+        if let Some(lock) = Lock::take(&session.site.paths.lock())? {
+            let mut publisher = Publisher::open(&session.site, None)?;
+            let rest = session.with_turn(&lock, &mut publisher, |turn| Ok(turn.run()?))?;
+            say(&lines(&rest.why));
+            return Ok(());
+        }
+        if clock::since_boot() >= until {
+            return Err(Failure::NotYet { waited: session.patience.as_secs() });
+        }
+        session.pause(LOOK_AGAIN)?;
+    }
+}

@@ -1,0 +1,130 @@
+//! The commands: words of a person in, words and a status out.
+//!
+//! Never here: a decision about a release, or an effect on one.
+
+mod arguments;
+mod ask;
+mod daemon;
+mod join;
+mod log;
+mod session;
+mod status;
+mod verify;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use session::{Failure, Session, Status};
+
+use crate::config::Paths;
+use crate::decide::model::{Reason, Step, Why};
+use crate::io::{disk, service};
+use crate::turn::{Publisher, in_words};
+
+/// Runs the program with `arguments`, its own name left out.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    service::keep_descriptors_to_ourselves();
+    let arguments = match arguments::parse(arguments) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            complain(&format!("{problem}\n\nSee tidelock --help."));
+            return Status::Usage.into();
+        }
+    };
+    log::begin(arguments.verbose);
+    match run(arguments) {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            complain(&in_words(&failure));
+            failure.status().into()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<Status, Failure> {
+    let Arguments { root, config, wait, command, .. } = arguments;
+    let paths = Paths::under(&root);
+    let open = || Session::open(paths.clone(), config.as_deref(), wait);
+    match command {
+        Command::Help => say(arguments::HELP),
+        Command::Version => say(&format!("tidelock {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Join(join) => return join::join(&paths, config.as_deref(), &join),
+        Command::Run => return daemon::run(open()?),
+        Command::Check => return check(&open()?),
+        Command::Update => return update(&open()?),
+        Command::Status { json } => return status::status(&open()?, json),
+        Command::Why { app } => return status::why(&open()?, app.as_ref()),
+        Command::Rollback { app, reason, owner } => return ask::rollback(&open()?, &app, reason, owner),
+        Command::Retry { app, owner } => return ask::retry(&open()?, &app, owner),
+        Command::Verify => return verify::verify(&open()?),
+        Command::TrustReset { reason } => return trust_reset(&open()?, &reason),
+    }
+    Ok(Status::Done)
+}
+
+/// Polls once and says what would be done.
+fn check(session: &Session) -> Result<Status, Failure> {
+    let lock = session.lock()?;
+    let mut publisher = Publisher::open(&session.site, None)?;
+    let (step, why) = session.with_turn(&lock, &mut publisher, |turn| {
+        turn.poll()?;
+        Ok(turn.preview()?)
+    })?;
+    say(&lines(&why));
+    let observed = why.apps.values().any(|reason| matches!(reason, Reason::Observe { .. }));
+    if observed || !matches!(step, Step::Rest { .. }) {
+        return Ok(Status::News);
+    }
+    Ok(Status::Done)
+}
+
+/// Polls once and does everything there is to do. What is believed is acted on even when nobody answers: a trial that a
+/// crash cut short ends, and what was committed is brought back.
+fn update(session: &Session) -> Result<Status, Failure> {
+    let lock = session.lock()?;
+    let mut publisher = Publisher::open(&session.site, None)?;
+    let (polled, rest) = session.with_turn(&lock, &mut publisher, |turn| Ok((turn.poll(), turn.run()?)))?;
+    say(&lines(&rest.why));
+    polled?;
+    Ok(outcome(&rest.why))
+}
+
+/// What the reasons of a device at rest amount to.
+fn outcome(why: &Why) -> Status {
+    let good =
+        |reason: &Reason| matches!(reason, Reason::Synced(_) | Reason::NotWanted | Reason::Observe { .. });
+    if why.apps.values().all(good) {
+        Status::Done
+    } else if why.apps.values().all(|reason| good(reason) || matches!(reason, Reason::Refused(_))) {
+        Status::Refused
+    } else {
+        Status::Error
+    }
+}
+
+/// Forgets what was fetched of the repository's metadata; the next poll begins again from the root in `/etc`.
+fn trust_reset(session: &Session, reason: &str) -> Result<Status, Failure> {
+    let lock = session.lock()?;
+    disk::prune(&session.site.paths.trust())?;
+    drop(lock);
+    ::log::warn!("trust was reset by {}: {reason}", session::person());
+    say("trust begins again from root.json at the next poll\n");
+    Ok(Status::Done)
+}
+
+fn lines(why: &Why) -> String {
+    if why.apps.is_empty() { "no apps\n".into() } else { format!("{why}\n") }
+}
+
+/// Words for whoever ran the command.
+fn say(text: &str) {
+    // A reader that went away, such as `head`, is no error.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Words for whoever has to act.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "tidelock: {text}");
+}

@@ -1,0 +1,279 @@
+//! `status` and `why`: what runs here, whether it is what is wanted, and what the agent last said about it.
+//!
+//! Two axes that say nothing of each other: sync (is it what is wanted) and health (does it do well). Never here: a
+//! change, or a question to the publisher.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use tidelock_protocol::desired::Desired;
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::AppName;
+use tidelock_protocol::time::Timestamp;
+
+use super::say;
+use super::session::{Failure, Session, Status};
+use crate::config::Mode;
+use crate::decide::model::{App, Outcome, Run};
+use crate::io::journal::{Told, ToldReason};
+use crate::look;
+use crate::turn::Publisher;
+
+/// Grows when a reader of the last format would misread the next.
+const FORMAT: u32 = 1;
+
+/// Everything that `status --json` says.
+#[derive(Serialize)]
+struct Report {
+    format: u32,
+    device: String,
+    environment: String,
+    url: String,
+    platform: String,
+    mode: &'static str,
+    /// Whether what was trusted got lost, and no walk has mended it yet.
+    trust_lost: bool,
+    desired: Option<DesiredReport>,
+    /// The last poll of this boot.
+    polled: Option<Polled>,
+    apps: BTreeMap<AppName, AppReport>,
+}
+
+#[derive(Serialize)]
+struct DesiredReport {
+    serial: u64,
+    commit: String,
+    author: String,
+    subject: String,
+    expires: Timestamp,
+    expired: bool,
+}
+
+#[derive(Serialize)]
+struct Polled {
+    at: Timestamp,
+    /// What kept it from an answer.
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct AppReport {
+    sync: Sync,
+    health: Health,
+    current: Option<Named>,
+    wanted: Option<Named>,
+    /// What the agent last said in this boot.
+    reason: Option<ToldReason>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::enum_variant_names, reason = "these are the words of the design")]
+enum Sync {
+    Synced,
+    OutOfSync,
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+enum Health {
+    Healthy,
+    Progressing,
+    Degraded,
+    Missing,
+}
+
+#[derive(Serialize)]
+struct Named {
+    tree: Digest,
+    version: Option<String>,
+}
+
+/// Says what runs here and whether it is what is wanted.
+pub(super) fn status(session: &Session, json: bool) -> Result<Status, Failure> {
+    let report = report(session)?;
+    if json {
+        let text = serde_json::to_string_pretty(&report).unwrap_or_default();
+        say(&format!("{text}\n"));
+        return Ok(Status::Done);
+    }
+    let mut text = format!(
+        "device {} of environment {} ({}), {} mode\n{}\n",
+        report.device, report.environment, report.platform, report.mode, report.url
+    );
+    if report.trust_lost {
+        text += "trust-lost: what was trusted could not be read; the next complete poll mends it\n";
+    }
+    match &report.desired {
+        None => text += "no verified desired state yet\n",
+        Some(found) => {
+            let expiry = if found.expired { "EXPIRED" } else { "expires" };
+            let commit: String = found.commit.chars().take(12).collect();
+            text += &format!(
+                "wants {} from {commit} {:?} ({expiry} {})\n",
+                found.serial, found.subject, found.expires
+            );
+        }
+    }
+    match &report.polled {
+        None => text += "not polled since boot\n",
+        Some(Polled { at, error: None }) => text += &format!("polled {at}\n"),
+        Some(Polled { at, error: Some(error) }) => text += &format!("poll failed {at}: {error}\n"),
+    }
+    for (app, found) in &report.apps {
+        let name = |named: &Option<Named>| named.as_ref().map_or_else(|| "-".into(), Named::short);
+        let (sync, health) = (format!("{:?}", found.sync), format!("{:?}", found.health));
+        text += &format!("{app:12} {sync:9} {health:11} {}", name(&found.current));
+        if found.sync == Sync::OutOfSync {
+            text += &format!(" -> {}", name(&found.wanted));
+        }
+        if let Some(reason) = found.reason.as_ref().filter(|reason| reason.code != "synced") {
+            text += &format!("  {}: {}", reason.code, first_line(&reason.text));
+        }
+        text += "\n";
+    }
+    say(&text);
+    Ok(Status::Done)
+}
+
+/// Says why each app, or `only` that one, is where it is.
+pub(super) fn why(session: &Session, only: Option<&AppName>) -> Result<Status, Failure> {
+    let site = &session.site;
+    let (device, unreadable) = look::device(site, &BTreeMap::new())?;
+    let told = site.journal.told();
+    let names: BTreeSet<&AppName> = device.apps.keys().chain(told.why.keys()).collect();
+    if let Some(app) = only.filter(|app| !names.contains(app)) {
+        return Err(Failure::Refused(format!("nothing is known of an app {app} here")));
+    }
+    let mut text = String::new();
+    for name in names.into_iter().filter(|name| only.is_none_or(|only| only == *name)) {
+        match told.why.get(name) {
+            Some(reason) => text += &format!("{name}: {}: {}\n", reason.code, reason.text),
+            None => text += &format!("{name}: no turn since boot\n"),
+        }
+        if let Some(app) = device.apps.get(name) {
+            text += &story(app);
+        }
+        let running = site.journal.running(name);
+        for (check, said) in running.said {
+            let word = if said.outcome == Outcome::Passed { "passed" } else { "failed" };
+            text += &format!("  {check} {word}: {}\n", said.output.replace('\n', "\n    "));
+        }
+    }
+    for record in unreadable {
+        text += &format!("unreadable: {}: {}\n", record.path.display(), record.problem);
+    }
+    say(&text);
+    Ok(Status::Done)
+}
+
+/// What the records say of an app.
+fn story(app: &App) -> String {
+    let mut text = String::new();
+    if let Some(trial) = &app.trial {
+        text += &format!("  in trial: {} (start {})\n", trial.to, trial.starts);
+    }
+    for committed in &app.committed {
+        text += &format!("  passed {}: {}\n", committed.at, committed.setup);
+    }
+    if let Some(setback) = &app.setback {
+        text += &format!(
+            "  no verdict {}, try {}: {}: {}\n",
+            setback.at, setback.tries, setback.setup, setback.cause
+        );
+    }
+    for refusal in &app.refusals {
+        let ground = refusal.ground.to_string().replace('\n', "\n    ");
+        text += &format!("  refused {}: {}: {ground}\n", refusal.at, refusal.setup);
+    }
+    text
+}
+
+fn report(session: &Session) -> Result<Report, Failure> {
+    let site = &session.site;
+    let publisher = Publisher::peek(site)?;
+    let (device, _) = look::device(site, &BTreeMap::new())?;
+    let Told { polled, why } = site.journal.told();
+    let now = publisher.now().wall;
+    let manifest = publisher.manifest();
+    let desired = manifest.map(|manifest| &manifest.desired);
+    let wanted_names = desired.iter().flat_map(|desired| desired.apps.keys());
+    let wanted_here = wanted_names
+        .filter(|app| desired.is_some_and(|all| all.choose(app, &site.settings.labels).is_some()));
+    let names: BTreeSet<&AppName> = wanted_here.chain(device.apps.keys()).collect();
+    let absent = App::default();
+    let apps = names.into_iter().map(|name| {
+        let app = device.apps.get(name).unwrap_or(&absent);
+        (name.clone(), self::app(session, desired, name, app, why.get(name).cloned()))
+    });
+    Ok(Report {
+        format: FORMAT,
+        device: site.id.to_string(),
+        environment: site.settings.environment.to_string(),
+        url: site.settings.connection.url.clone(),
+        platform: site.platform.to_string(),
+        mode: if site.settings.mode == Mode::Observe { "observe" } else { "apply" },
+        trust_lost: publisher.is_lost(),
+        desired: manifest.map(|manifest| DesiredReport {
+            serial: manifest.desired.serial,
+            commit: manifest.desired.source.commit.clone(),
+            author: manifest.desired.source.author.clone(),
+            subject: manifest.desired.source.subject.clone(),
+            expires: manifest.expires,
+            expired: manifest.expires <= now,
+        }),
+        polled: polled.map(|(at, error)| Polled { at, error }),
+        apps: apps.collect(),
+    })
+}
+
+fn app(
+    session: &Session,
+    desired: Option<&Desired>,
+    name: &AppName,
+    app: &App,
+    reason: Option<ToldReason>,
+) -> AppReport {
+    let site = &session.site;
+    let choice = desired.and_then(|desired| desired.choose(name, &site.settings.labels));
+    let wanted = choice.and_then(|choice| {
+        let (_, build) = choice.stable.build_for(&site.platform)?;
+        Some((build.tree, choice.tuning, choice.stable.version.to_string()))
+    });
+    let standing = app.standing().map(|standing| (standing.setup.tree, standing.setup.tuning));
+    let sync = match (desired, choice, &wanted) {
+        (None, ..) => Sync::Unknown,
+        // What the environment does not name is left alone.
+        (_, None, _) => Sync::Synced,
+        (_, _, Some((tree, tuning, _))) if standing == Some((*tree, *tuning)) => Sync::Synced,
+        _ => Sync::OutOfSync,
+    };
+    let health = match (app.current, &app.run) {
+        (None, _) => Health::Missing,
+        _ if app.trial.is_some() || app.in_trial_without_record().is_some() => Health::Progressing,
+        (Some(current), Run::Started { tree, .. }) if *tree == current => Health::Healthy,
+        _ => Health::Degraded,
+    };
+    let current = app.current.map(|tree| Named { tree, version: version_of(app, &tree) });
+    let wanted = wanted.map(|(tree, _, version)| Named { tree, version: Some(version) });
+    AppReport { sync, health, current, wanted, reason }
+}
+
+/// What people call a tree, as far as a record says so.
+fn version_of(app: &App, tree: &Digest) -> Option<String> {
+    let trial = app.trial.iter().flat_map(|trial| [Some(&trial.to), trial.from.as_ref()]).flatten();
+    let known = trial.chain(app.committed.iter().map(|committed| &committed.setup));
+    known.filter(|setup| setup.tree == *tree).find_map(|setup| Some(setup.version.as_ref()?.to_string()))
+}
+
+impl Named {
+    fn short(&self) -> String {
+        match &self.version {
+            Some(version) => format!("{version} ({})", self.tree.short()),
+            None => format!("tree {}", self.tree.short()),
+        }
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

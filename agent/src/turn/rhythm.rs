@@ -1,0 +1,50 @@
+//! When the publisher is asked next, from how it answered.
+//!
+//! Never here: the rule (`decide::poll`), or the waiting.
+
+use std::time::Duration;
+
+use crate::decide::poll::{self, Polled};
+use crate::io::clock;
+use crate::io::refresh::Failure;
+use crate::look::Site;
+
+/// The rhythm of one process.
+#[derive(Clone, Copy, Debug)]
+pub struct Rhythm {
+    every: Duration,
+    seed: u64,
+    failures: u32,
+    /// Time since boot of the next poll.
+    pub next: Duration,
+}
+
+/// A number that is always the same for the device called `id`.
+pub fn seed(id: &str) -> u64 {
+    poll::seed(id)
+}
+
+impl Rhythm {
+    /// The first poll comes at a place in the interval that is the device's own.
+    pub fn begin(site: &Site) -> Self {
+        let (every, seed) = (site.settings.poll, site.seed);
+        Self { every, seed, failures: 0, next: clock::since_boot() + poll::first(every, seed) }
+    }
+
+    /// Sets the next poll, now that this one ended.
+    pub fn after(&mut self, polled: &Result<(), Failure>) {
+        let boot = clock::since_boot();
+        let polled = match polled {
+            Ok(()) => {
+                self.failures = 0;
+                Polled::Answered
+            }
+            Err(failure) => {
+                self.failures = self.failures.saturating_add(1);
+                Polled::Failed { failures: self.failures, retry_after: failure.retry_after() }
+            }
+        };
+        let chance = poll::seed(&format!("{} {}", self.seed, boot.as_nanos()));
+        self.next = boot + poll::pause(polled, self.every, boot, self.seed, chance);
+    }
+}
