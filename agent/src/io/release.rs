@@ -51,7 +51,8 @@ impl Release {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err("the tree has none".into()),
             read => read.map_err(|error| error.to_string())?,
         };
-        let recipe = Recipe::parse(&text).map_err(|error| error.to_string())?;
+        let recipe = Recipe::parse(&text)
+            .map_err(|error| error.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         if !recipe.units.is_empty() {
             return Err("it brings units of systemd, and this agent runs only hooks".into());
         }
@@ -146,7 +147,7 @@ mod tests {
         let load = || Release::load(&paths, &BTreeSet::from([web.clone()]), &web, &tree);
         assert_eq!(load().unwrap_err(), "the tree has none");
         for (text, said) in [
-            ("format = 1\nhoks = 1", "line 2: unknown field `hoks`"),
+            ("format = 1\nhoks = 1", "line 2: unknown key `hoks`"),
             ("format = 1\nunits = [\"web.service\"]", "units of systemd"),
             ("\u{0}", "line 1"),
         ] {
