@@ -8,6 +8,7 @@ pub mod nginx;
 pub mod program;
 pub mod programs;
 pub mod relay;
+pub mod release;
 pub mod repository;
 pub mod scratch;
 pub mod served;

@@ -2,5 +2,6 @@
 
 mod attack;
 mod demo_web;
+mod fetch;
 mod tidy;
 mod web;

@@ -1,0 +1,417 @@
+//! The fetch room against the publisher's own server, good and bad: what comes over the wire, what is reused, and that
+//! nothing but the signed tree ever stands in the staging directory at the end.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tidelock::config::{Connection, Reuse};
+use tidelock::io::fetch::{self, Change, Error, Job, Report};
+use tidelock::io::http::{self, Http, Pace};
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::time::{Now, Timestamp};
+use tidelock_protocol::tree::Mode;
+use tidelock_tests::faults::{Fault, Proxy};
+use tidelock_tests::release::{Made, Node, Published, lay, noise};
+use tidelock_tests::scratch::Scratch;
+use tidelock_tests::served::Served;
+
+/// A publisher behind a wire that can go bad, and a device's directories.
+struct Rig {
+    scratch: Scratch,
+    proxy: Proxy,
+    http: Http,
+    _served: Served,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let scratch = Scratch::new("fetch");
+        let root = scratch.join("public");
+        fs::create_dir_all(root.join("targets")).unwrap();
+        let served = Served::start(&root, None).unwrap();
+        let proxy = Proxy::before(served.address(), None);
+        let connection = Connection { url: proxy.url(), ca_file: None, header_file: None, client: None };
+        let now = Now { wall: Timestamp::from_unix(1_795_000_000), boot: Duration::ZERO, trusted: true };
+        let pace = Pace { window: Duration::from_secs(2), bytes: 16, ..Pace::default() };
+        let http = Http::new(&connection, now).unwrap().with_pace(pace);
+        Self { scratch, proxy, http, _served: served }
+    }
+
+    fn publish(&self, tree: &Made, name: &str) -> Published {
+        tree.publish(&self.scratch.join("public"), name)
+    }
+
+    fn staging(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    fn fetch(&self, files: &Published, to: &str, running: Option<&str>) -> Result<Report, Error> {
+        self.fetch_until(files, to, running, &|| false)
+    }
+
+    fn fetch_until(
+        &self,
+        files: &Published,
+        to: &str,
+        running: Option<&str>,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Report, Error> {
+        let (staging, running) = (self.staging(to), running.map(|name| self.staging(name)));
+        fetch::index(&self.http, &files.index, &files.tree, &staging)?;
+        let job = Job {
+            index: &files.index,
+            bundle: &files.bundle,
+            tree: &files.tree,
+            staging: &staging,
+            running: running.as_deref(),
+            reuse: Reuse::Copy,
+        };
+        fetch::tree(&self.http, &job, stop)
+    }
+
+    /// That `name` holds exactly `tree`, by our own eyes and by those of `verify`.
+    fn assert_whole(&self, name: &str, tree: &Made, files: &Published) {
+        tree.assert_is(&self.staging(name).join("tree"));
+        assert_eq!(fetch::verify(&self.staging(name), &files.tree).unwrap(), []);
+    }
+
+    fn ranges(&self) -> Vec<Option<String>> {
+        let seen = self.proxy.take_seen();
+        seen.into_iter().filter(|seen| seen.path.ends_with("tar.gz")).map(|seen| seen.range).collect()
+    }
+}
+
+fn remake(path: &Path, bytes: &[u8]) {
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_first_install_is_one_plain_request_and_gives_exactly_the_tree() {
+    let (rig, tree) = (Rig::new(), Made::sample());
+    let files = rig.publish(&tree, "one");
+    let report = rig.fetch(&files, "a", None).unwrap();
+    rig.assert_whole("a", &tree, &files);
+    assert_eq!((report.requests, report.bytes, report.reused), (1, files.bundle.length, 0));
+    assert_eq!(rig.ranges(), [None]);
+}
+
+#[test]
+fn a_second_fetch_of_the_same_tree_asks_for_nothing() {
+    let (rig, tree) = (Rig::new(), Made::sample());
+    let files = rig.publish(&tree, "one");
+    rig.fetch(&files, "a", None).unwrap();
+    rig.proxy.take_seen();
+    let report = rig.fetch(&files, "a", None).unwrap();
+    assert_eq!((report.requests, report.bytes), (0, 0));
+    assert_eq!(report.resumed, report.files);
+    assert!(rig.proxy.take_seen().is_empty());
+}
+
+#[test]
+fn an_update_fetches_what_changed_and_takes_over_the_rest() {
+    let (rig, mut tree) = (Rig::new(), Made::sample());
+    let first = rig.publish(&tree, "one");
+    rig.fetch(&first, "a", None).unwrap();
+    tree.content("lib/part-07/module.js")[5] ^= 1;
+    tree.content("lib.so").splice(300_000..300_000, *b"a few bytes more");
+    // Moved, made executable, turned into something else, and gone.
+    let moved = tree.0.remove("text").unwrap();
+    tree.0.insert("words".into(), moved);
+    let Some(Node::File(mode, _)) = tree.0.get_mut("lib/part-01/module.js") else { panic!() };
+    *mode = Mode::Executable;
+    tree.0.insert("empty".into(), Node::Directory);
+    tree.0.remove("lib/part-02/module.js");
+    let second = rig.publish(&tree, "two");
+    rig.proxy.take_seen();
+    let report = rig.fetch(&second, "b", Some("a")).unwrap();
+    rig.assert_whole("b", &tree, &second);
+    assert!(report.bytes < second.bundle.length / 3, "{report:?} of {}", second.bundle.length);
+    assert_eq!(report.reused, report.files - 2, "{report:?}");
+    assert!(report.reused_blocks >= 4, "{report:?}");
+    let ranges = rig.ranges();
+    assert_eq!(ranges.len() as u64, report.requests);
+    assert!(ranges.iter().all(Option::is_some) && ranges.len() <= 3, "{ranges:?}");
+}
+
+#[test]
+fn neighbours_are_fetched_in_one_request() {
+    let rig = Rig::new();
+    let mut tree = Made::default();
+    for n in 0..200 {
+        tree.file(&format!("f{n:03}"), &noise(n, 20_000));
+    }
+    let first = rig.publish(&tree, "one");
+    rig.fetch(&first, "a", None).unwrap();
+    // Two neighbouring blocks, and one far away.
+    for path in ["f020", "f025", "f150"] {
+        tree.content(path)[0] ^= 1;
+    }
+    let second = rig.publish(&tree, "two");
+    rig.proxy.take_seen();
+    let report = rig.fetch(&second, "b", Some("a")).unwrap();
+    rig.assert_whole("b", &tree, &second);
+    assert_eq!(report.requests, 2, "{:?}", rig.ranges());
+}
+
+#[test]
+fn a_server_that_ignores_ranges_is_read_once() {
+    let (rig, mut tree) = (Rig::new(), Made::sample());
+    let first = rig.publish(&tree, "one");
+    rig.fetch(&first, "a", None).unwrap();
+    tree.content("lib/part-00/module.js")[5] ^= 1;
+    tree.content("lib/part-59/module.js")[5] ^= 1;
+    let second = rig.publish(&tree, "two");
+    rig.proxy.always("tar.gz", Fault::NoRange);
+    let report = rig.fetch(&second, "b", Some("a")).unwrap();
+    rig.assert_whole("b", &tree, &second);
+    assert_eq!(report.requests, 1);
+}
+
+#[test]
+fn each_fault_of_the_wire_is_an_error_of_its_own_and_the_next_attempt_ends_it() {
+    let kind = |error: &Error| match error {
+        Error::Http(error) => error.kind().cloned(),
+        other => panic!("{other}"),
+    };
+    type Expected = fn(&Error) -> bool;
+    let faults: [(Fault, Expected); 13] = [
+        (Fault::Status(404), |error| matches!(error, Error::Missing { .. })),
+        (Fault::Status(416), |error| matches!(error, Error::OutOfRange { start, end, .. } if start < end)),
+        (Fault::RetryAfter(503, 7), |error| error.retry_after() == Some(Duration::from_secs(7))),
+        (Fault::WrongRange, |error| matches!(error, Error::Http(e) if e.kind() == Some(&http::Kind::Range))),
+        (
+            Fault::Gzip,
+            |error| matches!(error, Error::Http(e) if matches!(e.kind(), Some(http::Kind::Encoded(_)))),
+        ),
+        (Fault::Html, |error| matches!(error, Error::Length { .. })),
+        (
+            Fault::Redirect,
+            |error| matches!(error, Error::Http(e) if matches!(e.kind(), Some(http::Kind::Redirect(_)))),
+        ),
+        (Fault::Endless, |error| matches!(error, Error::Block { .. })),
+        (Fault::Corrupt(1000), |error| matches!(error, Error::Block { .. })),
+        (Fault::Cut(1000), |error| matches!(error, Error::Http(e) if e.kind() == Some(&http::Kind::Cut))),
+        (Fault::Truncate(1000), |error| matches!(error, Error::Http(_))),
+        (
+            Fault::Stall(1000),
+            |error| matches!(error, Error::Http(e) if e.kind() == Some(&http::Kind::TimedOut)),
+        ),
+        (Fault::HangUp, |error| matches!(error, Error::Http(_))),
+    ];
+    let (rig, mut tree) = (Rig::new(), Made::sample());
+    let first = rig.publish(&tree, "one");
+    rig.fetch(&first, "a", None).unwrap();
+    tree.content("lib/part-07/module.js")[5] ^= 1;
+    let second = rig.publish(&tree, "two");
+    for (n, (fault, expected)) in faults.into_iter().enumerate() {
+        let to = format!("b{n}");
+        rig.proxy.always("tar.gz", fault.clone());
+        let error = rig.fetch(&second, &to, Some("a")).unwrap_err();
+        assert!(expected(&error), "{fault:?}: {error} {:?}", kind(&error));
+        rig.proxy.heal();
+        rig.fetch(&second, &to, Some("a")).unwrap();
+        rig.assert_whole(&to, &tree, &second);
+    }
+}
+
+#[test]
+fn a_replaced_bundle_is_told_by_its_length() {
+    let (rig, tree) = (Rig::new(), Made::sample());
+    let files = rig.publish(&tree, "one");
+    fs::write(rig.scratch.join("public").join(files.bundle.path()), b"something else").unwrap();
+    assert!(matches!(rig.fetch(&files, "a", None), Err(Error::Length { found: 14, .. })));
+}
+
+#[test]
+fn a_cut_or_stopped_fetch_goes_on_where_it_was() {
+    let (rig, tree) = (Rig::new(), Made::sample());
+    let files = rig.publish(&tree, "one");
+    rig.proxy.times(1, "tar.gz", Fault::Cut(files.bundle.length * 2 / 3));
+    rig.fetch(&files, "a", None).unwrap_err();
+    let asked = AtomicU32::new(0);
+    let stop = || asked.fetch_add(1, Ordering::Relaxed) > 400;
+    let stopped = rig.fetch_until(&files, "a", None, &stop);
+    assert!(stopped.is_ok() || matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
+    let report = rig.fetch(&files, "a", None).unwrap();
+    rig.assert_whole("a", &tree, &files);
+    assert!(report.bytes < files.bundle.length / 2, "{report:?}");
+    assert!(report.resumed > 0, "{report:?}");
+    // And a stop at every possible point ends in the same tree.
+    for after in [0, 1, 50, 80, 120, 150] {
+        let (asked, to) = (AtomicU32::new(0), format!("s{after}"));
+        let stop = || asked.fetch_add(1, Ordering::Relaxed) >= after;
+        let first = rig.fetch_until(&files, &to, None, &stop);
+        assert!(first.is_ok() || matches!(first, Err(Error::Stopped)), "{first:?}");
+        rig.fetch(&files, &to, None).unwrap();
+        rig.assert_whole(&to, &tree, &files);
+    }
+}
+
+#[test]
+fn a_large_file_goes_on_by_blocks() {
+    let rig = Rig::new();
+    let mut tree = Made::default();
+    tree.file("large", &noise(1, 3_000_000));
+    let files = rig.publish(&tree, "one");
+    rig.proxy.times(1, "tar.gz", Fault::Cut(2_500_000));
+    rig.fetch(&files, "a", None).unwrap_err();
+    let report = rig.fetch(&files, "a", None).unwrap();
+    rig.assert_whole("a", &tree, &files);
+    assert!(report.bytes < 1_500_000 && report.reused_blocks > 10, "{report:?}");
+}
+
+#[test]
+fn whatever_stands_in_the_staging_directory_the_tree_comes_out_right() {
+    let (rig, tree) = (Rig::new(), Made::sample());
+    let files = rig.publish(&tree, "one");
+    rig.fetch(&files, "a", None).unwrap();
+    let staged = rig.staging("a").join("tree");
+    remake(&staged.join("bin/run"), b"#!/bin/sh\nrm -rf /\n");
+    remake(&staged.join("lib.so"), &noise(100, 400_000));
+    remake(&staged.join("text"), &b"compressible ".repeat(50_000));
+    remake(&staged.join("empty"), b"not empty");
+    fs::remove_dir_all(staged.join("lib/part-03")).unwrap();
+    symlink("/etc", staged.join("lib/part-03")).unwrap();
+    fs::remove_file(staged.join("lib/part-04/module.js")).unwrap();
+    fs::create_dir_all(staged.join("lib/part-04/module.js/deep")).unwrap();
+    fs::remove_file(staged.join("current")).unwrap();
+    symlink("/bin/sh", staged.join("current")).unwrap();
+    fs::remove_file(staged.join("dangling")).unwrap();
+    fs::create_dir_all(staged.join("dangling/x")).unwrap();
+    fs::create_dir_all(staged.join("extra/more")).unwrap();
+    fs::write(staged.join("lib/stray"), b"").unwrap();
+    symlink("..", staged.join("stray-link")).unwrap();
+    rig.fetch(&files, "a", None).unwrap();
+    rig.assert_whole("a", &tree, &files);
+    // A wrong index is fetched again.
+    fs::write(rig.staging("a").join("index"), b"garbage").unwrap();
+    rig.fetch(&files, "a", None).unwrap();
+    rig.assert_whole("a", &tree, &files);
+    assert!(Path::new("/etc/passwd").exists());
+}
+
+#[test]
+fn what_is_wrong_in_the_running_release_is_not_taken_over() {
+    let (rig, mut tree) = (Rig::new(), Made::sample());
+    let first = rig.publish(&tree, "one");
+    rig.fetch(&first, "a", None).unwrap();
+    let running = rig.staging("a").join("tree");
+    let mut rotten = tree.content("lib.so").clone();
+    rotten[450_000] ^= 1;
+    remake(&running.join("lib.so"), &rotten);
+    remake(&running.join("lib/part-09/module.js"), &noise(77, 6_000));
+    fs::remove_file(running.join("lib/part-10/module.js")).unwrap();
+    symlink("/etc/passwd", running.join("lib/part-10/module.js")).unwrap();
+    tree.content("lib/part-07/module.js")[5] ^= 1;
+    let second = rig.publish(&tree, "two");
+    let report = rig.fetch(&second, "b", Some("a")).unwrap();
+    rig.assert_whole("b", &tree, &second);
+    assert_eq!(report.reused, report.files - 4, "{report:?}");
+    // One block of lib.so was rotten, the others were right.
+    assert!(report.reused_blocks >= 4, "{report:?}");
+    // A running release without a readable index, or none at all, costs only bytes.
+    fs::write(rig.staging("a").join("index"), b"garbage").unwrap();
+    assert_eq!(rig.fetch(&second, "c", Some("a")).unwrap().reused, 0);
+    assert_eq!(rig.fetch(&second, "d", Some("nowhere")).unwrap().reused, 0);
+    rig.assert_whole("c", &tree, &second);
+}
+
+#[test]
+fn an_index_is_checked_before_it_is_kept() {
+    let (rig, tree) = (Rig::new(), Made::sample());
+    let files = rig.publish(&tree, "one");
+    let public = rig.scratch.join("public").join(files.index.path());
+    let good = fs::read(&public).unwrap();
+    let index = |files: &Published| fetch::index(&rig.http, &files.index, &files.tree, &rig.staging("x"));
+    fs::write(&public, &good[..good.len() - 1]).unwrap();
+    assert!(matches!(index(&files), Err(Error::Length { .. })));
+    let mut bad = good.clone();
+    bad[20] ^= 1;
+    fs::write(&public, &bad).unwrap();
+    assert!(matches!(index(&files), Err(Error::Digest { .. })));
+    fs::remove_file(&public).unwrap();
+    assert!(matches!(index(&files), Err(Error::Missing { .. })));
+    fs::write(&public, &good).unwrap();
+    let other = Published { tree: Digest::of(b"another"), ..files.clone() };
+    assert!(matches!(index(&other), Err(Error::Tree { .. })));
+    index(&files).unwrap();
+}
+
+#[test]
+fn the_need_shrinks_with_what_is_staged() {
+    let (rig, tree) = (Rig::new(), Made::sample());
+    let files = rig.publish(&tree, "one");
+    let need = || fetch::index(&rig.http, &files.index, &files.tree, &rig.staging("a")).unwrap();
+    let before = need();
+    let bytes: usize =
+        tree.0.values().map(|node| if let Node::File(_, bytes) = node { bytes.len() } else { 0 }).sum();
+    assert!(before.bytes > bytes as u64 && before.bytes < 2 * bytes as u64, "{before:?} for {bytes}");
+    assert_eq!(before.inodes, tree.0.len() as u64 + 1);
+    rig.fetch(&files, "a", None).unwrap();
+    let after = need();
+    assert!(after.bytes < 10_000 && after.inodes < 10, "{after:?}");
+}
+
+#[test]
+fn verify_names_each_difference() {
+    let (rig, tree) = (Rig::new(), Made::sample());
+    let files = rig.publish(&tree, "one");
+    rig.fetch(&files, "a", None).unwrap();
+    let live = rig.staging("a").join("tree");
+    let set_mode = |path: &str, mode| {
+        fs::set_permissions(live.join(path), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    remake(&live.join("bin/run"), b"#!/bin/su\n");
+    set_mode("bin/run", 0o555);
+    set_mode("lib.so", 0o644);
+    set_mode("d", 0o777);
+    fs::remove_file(live.join("current")).unwrap();
+    symlink("bin/ruN", live.join("current")).unwrap();
+    fs::remove_dir_all(live.join("lib/part-05")).unwrap();
+    fs::write(live.join("lib/part-05"), b"").unwrap();
+    fs::create_dir_all(live.join("lib/part-05x/y")).unwrap();
+    fs::write(live.join("zzz"), b"").unwrap();
+    let found: Vec<(String, Change)> = fetch::verify(&rig.staging("a"), &files.tree)
+        .unwrap()
+        .into_iter()
+        .map(|difference| (difference.path.display().to_string(), difference.change))
+        .collect();
+    let expected = [
+        ("bin/run", Change::Content),
+        ("current", Change::Content),
+        ("d", Change::Mode),
+        ("lib.so", Change::Mode),
+        ("lib/part-05", Change::Kind),
+        ("lib/part-05/module.js", Change::Missing),
+        ("lib/part-05x", Change::Extra),
+        ("zzz", Change::Extra),
+    ];
+    let expected: Vec<_> = expected.into_iter().map(|(path, change)| (path.to_owned(), change)).collect();
+    assert_eq!(found, expected);
+    assert!(matches!(fetch::verify(&rig.staging("a"), &Digest::of(b"x")), Err(Error::Tree { .. })));
+}
+
+#[test]
+fn a_disk_that_refuses_ends_the_fetch_and_nothing_hangs() {
+    let (rig, tree) = (Rig::new(), Made::sample());
+    let files = rig.publish(&tree, "one");
+    fs::create_dir_all(rig.staging("a")).unwrap();
+    fs::write(rig.staging("a").join("tree"), b"in the way").unwrap();
+    let error = rig.fetch(&files, "a", None).unwrap_err();
+    assert!(matches!(error, Error::Disk(_)), "{error}");
+}
+
+#[test]
+fn a_bundle_that_belongs_to_another_index_is_refused_before_it_is_asked_for() {
+    let (rig, tree) = (Rig::new(), Made::sample());
+    let files = rig.publish(&tree, "one");
+    rig.proxy.take_seen();
+    let bundle = lay(&rig.scratch.join("public"), "other.tar.gz", b"another bundle");
+    let error = rig.fetch(&Published { bundle, ..files }, "a", None).unwrap_err();
+    assert!(matches!(error, Error::Pair { .. }), "{error}");
+    assert!(rig.ranges().is_empty());
+}
