@@ -40,10 +40,13 @@ attacks! {
         let path = world.scratch.join("trust/env.prod.json");
         let altered = std::fs::read_to_string(&path).unwrap().replace(r#""version":1"#, r#""version":9"#);
         std::fs::write(&path, altered).unwrap();
+        assert_eq!(world.believes(), "1", "the last complete walk is remembered");
+        let desired = world.scratch.join("trust/desired");
+        let altered = std::fs::read_to_string(&desired).unwrap().replace(r#""serial":1"#, r#""serial":9"#);
+        std::fs::write(&desired, altered).unwrap();
         assert_eq!(world.trust.manifest(&prod()), None);
-        std::fs::write(world.scratch.join("trust/desired"), "{}").unwrap();
         world.update().unwrap();
-        assert_eq!(world.believes(), "1");
+        assert_eq!(world.trust.manifest(&prod()).unwrap().desired.serial, 1);
     }
 
     another_root_in_etc_begins_trust_anew_and_says_so(world) {
@@ -143,4 +146,43 @@ fn join_finds_the_published_root_of_a_digest() {
     assert!(matches!(find(&Digest::of(b"")), Err(Failure::NoSuchRoot { last: 3, .. })));
     site.lie("2.root", Reply::Status(500));
     assert_eq!(find(&Digest::of(&wanted)).unwrap_err().kind(), Kind::Unreachable);
+}
+
+/// What a walk may break off at, when everything changed.
+const STEPS: [&str; 6] =
+    ["timestamp", "2.snapshot", "2.targets", "2.env.prod", "env.prod.desired.json", "nothing"];
+
+#[test]
+fn half_a_walk_takes_nothing_away_wherever_it_ends() {
+    for step in STEPS {
+        let mut world = World::new(Order::TimestampFirst);
+        world.site.lie(step, Reply::Status(503));
+        let answer = world.after(|repository| {
+            repository.release("2");
+            repository.publish(&["app.web", "env.prod", "targets", "snapshot", "timestamp"]);
+        });
+        let expected = if step == "nothing" { "2" } else { "1" };
+        assert_eq!((answer.is_ok(), &*world.believes()), (step == "nothing", expected), "{step}");
+        world.restart();
+        assert_eq!(world.believes(), expected, "{step}");
+        world.site.repent();
+        world.update().unwrap();
+        assert_eq!(world.believes(), "2", "{step}");
+    }
+}
+
+#[test]
+fn a_change_is_asked_for_in_the_order_of_the_specification() {
+    for (order, first) in
+        [(Order::RootFirst, "2.root timestamp"), (Order::TimestampFirst, "timestamp 2.root")]
+    {
+        let mut world = World::new(order);
+        let change = |repository: &mut Repository| {
+            repository.release("2");
+            repository.publish(&["app.web", "env.prod", "targets", "snapshot", "timestamp"]);
+        };
+        world.after(change).unwrap();
+        let asked = world.site.take_asked().join(" ");
+        assert_eq!(asked, format!("{first} 2.snapshot 2.targets 2.env.prod env.prod.desired.json"));
+    }
 }

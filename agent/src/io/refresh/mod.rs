@@ -160,9 +160,16 @@ impl Trust {
         self.complete(http, environment, reading, None)
     }
 
-    /// The desired state last believed, expired or not, from stored bytes alone.
+    /// The desired state last believed, expired or not, from stored bytes alone. While a newer walk is half done it is
+    /// the one of the last complete walk.
     pub fn manifest(&self, environment: &EnvironmentName) -> Option<Manifest> {
-        self.believed(environment, BEFORE_ALL).ok()?
+        let believed = self.believed(environment, BEFORE_ALL).ok().flatten();
+        believed.or_else(|| {
+            let (digest, expires) = self.store.record.desired?;
+            let bytes =
+                std::fs::read(self.store.desired()).ok().filter(|bytes| Digest::of(bytes) == digest)?;
+            Some(Manifest { desired: Desired::parse(&bytes, environment).ok()?, expires })
+        })
     }
 
     /// The walk from the root to the targets, in the order of the specification (§5.3–5.6).
@@ -228,12 +235,13 @@ impl Trust {
         offered: Option<Offered>,
     ) -> Result<Manifest, Failure> {
         let (trusted, offered) = self.root_first(http, reading, offered)?;
-        let manifest = self.desired(Some(http), &trusted, environment)?;
+        let (manifest, digest) = self.desired(Some(http), &trusted, environment)?;
         let stored = self.store.load("timestamp")?.unwrap_or_default();
         let mut record = self.store.record.clone();
         record.etag =
             offered.etag.filter(|_| offered.bytes == stored).map(|etag| (etag, Digest::of(&stored)));
         record.full = Some(self.now(reading).wall);
+        record.desired = Some((digest, manifest.expires));
         record.lost = false;
         if let Some(passed) = trusted.has_passed() {
             record.raise(passed, reading.boot);
@@ -270,15 +278,16 @@ impl Trust {
     /// The desired state in stored bytes; `None` where they do not lead to one at `now`.
     fn believed(&self, environment: &EnvironmentName, now: Now) -> Result<Option<Manifest>, Failure> {
         let Some(trusted) = self.store.stored(now)? else { return Ok(None) };
-        Ok(self.desired(None, &trusted, environment).ok())
+        Ok(self.desired(None, &trusted, environment).ok().map(|(manifest, _)| manifest))
     }
 
+    /// The desired state that the targets lead to, and the digest of its bytes.
     fn desired(
         &self,
         http: Option<&Http>,
         trusted: &Trusted,
         environment: &EnvironmentName,
-    ) -> Result<Manifest, Failure> {
+    ) -> Result<(Manifest, Digest), Failure> {
         let target = TargetName::Desired(environment.clone());
         let (name, expected) = (target.to_string(), target.role());
         let Hit { role: found, target, expires } = self.store.find(http, trusted, &name)?;
@@ -287,7 +296,7 @@ impl Trust {
         }
         let bytes = walk::file(http, &name, &target, &self.store.desired())?;
         let desired = Desired::parse(&bytes, environment).map_err(Failure::Desired)?;
-        Ok(Manifest { desired, expires })
+        Ok((Manifest { desired, expires }, Digest::of(&bytes)))
     }
 
     fn full_is_due(&self, now: Now) -> bool {

@@ -42,6 +42,9 @@ pub(super) struct Record {
     /// When the newest root was last asked for with success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) full: Option<Timestamp>,
+    /// SHA-256 of the manifest's bytes, and when it expires: what is still known while a newer walk is half done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) desired: Option<(Digest, Timestamp)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     floor: Option<FloorRecord>,
     /// The store was lost, and no walk has been completed since.
@@ -61,7 +64,7 @@ impl Record {
     const FORMAT: u32 = 1;
 
     fn begin(anchor: Digest, lost: bool) -> Self {
-        Self { format: Self::FORMAT, anchor, etag: None, full: None, floor: None, lost }
+        Self { format: Self::FORMAT, anchor, etag: None, full: None, desired: None, floor: None, lost }
     }
 
     /// The floor that signatures gave.
