@@ -2,6 +2,7 @@
 
 mod attack;
 mod demo_web;
+mod device;
 mod fetch;
 mod tidy;
 mod web;

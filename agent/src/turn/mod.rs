@@ -76,7 +76,8 @@ impl Turn<'_> {
             if let Step::Rest { again } = step {
                 return Ok(Rest { why, again });
             }
-            log::info!("{step}");
+            let level = if matches!(step, Step::Wait { .. }) { log::Level::Debug } else { log::Level::Info };
+            log::log!(level, "{step}");
             self.take(step)?;
         }
     }

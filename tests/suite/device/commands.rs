@@ -1,0 +1,194 @@
+//! The commands: what they refuse, what they leave alone, and how they get out of each other's way.
+
+use std::fs;
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{FlockOperation, flock};
+use tidelock_tests::program::{run, terminate, until};
+use tidelock_tests::world::Ran;
+
+use super::stage::Stage;
+
+/// Every file below a directory with its bytes, every link with its target.
+fn everything(stage: &Stage, below: &str) -> Vec<(String, Vec<u8>)> {
+    let root = stage.device.root().join(below);
+    let listed = run("find", &[root.to_str().unwrap(), "!", "-type", "d"]);
+    let mut found: Vec<_> = listed.lines().map(str::to_owned).collect();
+    found.sort();
+    found.into_iter().map(|path| (path.clone(), fs::read(&path).unwrap_or_default())).collect()
+}
+
+fn start(stage: &Stage, arguments: &[&str]) -> Child {
+    let log = File::create(stage.scratch.join("log")).unwrap();
+    let mut command: Command = stage.device.command(arguments);
+    command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn().unwrap()
+}
+
+fn log(stage: &Stage) -> String {
+    fs::read_to_string(stage.scratch.join("log")).unwrap()
+}
+
+#[test]
+fn observing_says_what_would_be_done_and_changes_nothing() {
+    let stage = Stage::web("device-observe");
+    stage.update(0);
+    stage.change("web", "page", Some("two"));
+    stage.device.configure("z", "mode = \"observe\"\n");
+    let before =
+        (everything(&stage, "var/lib/tidelock/apps"), everything(&stage, "var/lib/tidelock/journal"));
+    let said = stage.update(0).stdout;
+    assert!(said.starts_with("web: observe: only watching; would web: fetch the index app.web."), "{said}");
+    assert_eq!(stage.device.run(&["check"]).code, 10);
+    assert_eq!(stage.device.run(&["rollback", "web", "--reason", "x"]).code, 3);
+    assert_eq!(stage.device.run(&["retry", "web"]).code, 3);
+    let after = (everything(&stage, "var/lib/tidelock/apps"), everything(&stage, "var/lib/tidelock/journal"));
+    assert!(before == after);
+    assert_eq!(stage.story("web"), "start");
+}
+
+#[test]
+fn joining_again_is_refused_unless_it_is_the_same_or_forced() {
+    let stage = Stage::web("device-join");
+    let (url, hash) = (stage.served.url().to_owned(), stage.fleet.root_sha256());
+    let join = |url: &str, hash: &str, more: &[&str]| -> Ran {
+        stage.device.run(&[&["join", url, "--root-sha256", hash, "--env", "staging"], more].concat())
+    };
+    let etc = || everything(&stage, "etc/tidelock");
+    let before = etc();
+    assert_eq!(join(&url, &hash, &[]).code, 0, "the same again");
+    let other = join(&format!("{url}/other"), &hash, &[]);
+    assert_eq!(other.code, 1, "{}", other.said());
+    let refused = join(&url, &hash, &["--label", "site=north"]);
+    assert_eq!(refused.code, 3, "{}", refused.said());
+    assert!(refused.stderr.contains("--force"));
+    let wrong = join(&url, &"0".repeat(64), &["--force"]);
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.stderr.contains("none of the roots 1 to 1"), "{}", wrong.stderr);
+    let secret = join("http://user:secret@h/", &hash, &["--force"]);
+    assert!(secret.code == 1 && !secret.said().contains("secret"), "{}", secret.said());
+    assert!(before == etc());
+    assert_eq!(join(&url, &hash, &["--label", "site=north", "--force"]).code, 0);
+    assert!(
+        fs::read_to_string(stage.device.root().join("etc/tidelock/config.toml")).unwrap().contains("north")
+    );
+}
+
+#[test]
+fn an_unknown_key_stops_join_and_is_a_warning_everywhere_else() {
+    let stage = Stage::web("device-keys");
+    stage.device.configure("typo", "pol = \"5m\"\n");
+    let update = stage.update(0);
+    assert!(
+        update.stderr.contains("typo.toml:1: unknown key `pol`; did you mean `poll`?"),
+        "{}",
+        update.stderr
+    );
+    let hash = stage.fleet.root_sha256();
+    let arguments = ["join", stage.served.url(), "--root-sha256", &hash, "--env", "staging", "--force"];
+    let join = stage.device.run(&arguments);
+    assert!(join.code == 1 && join.stderr.contains("did you mean `poll`?"), "{}", join.stderr);
+    stage.device.configure("typo", "poll = \"often\"\n");
+    let status = stage.device.run(&["status"]);
+    assert!(
+        status.code == 1 && status.stderr.contains("typo.toml:1: `poll` is \"often\""),
+        "{}",
+        status.stderr
+    );
+}
+
+#[test]
+fn what_is_wrong_ends_in_one_sentence_and_the_right_status() {
+    let stage = Stage::web("device-wrong");
+    for (arguments, code, said) in [
+        (&["frobnicate"][..], 2, "no such command"),
+        (&["rollback", "web"], 2, "--reason R is needed"),
+        (&["rollback", "nothing", "--reason", "x"], 3, "not installed"),
+        (&["why", "nothing"], 3, "nothing is known"),
+        (&["--config", "/nowhere.toml", "status"], 1, "/nowhere.toml"),
+    ] {
+        let ran = stage.device.run(arguments);
+        assert!(ran.code == code && ran.stderr.contains(said), "{arguments:?}: {} {}", ran.code, ran.stderr);
+    }
+    fs::remove_file(stage.device.root().join("etc/tidelock/root.json")).unwrap();
+    let ran = stage.device.run(&["update"]);
+    assert!(ran.code == 1 && ran.stderr.contains("tidelock join"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_server_that_is_down_fails_the_poll_and_leaves_what_runs() {
+    let stage = Stage::web("device-down");
+    stage.update(0);
+    let Stage { device, served, .. } = &stage;
+    let config = device.root().join("etc/tidelock/config.toml");
+    let text = fs::read_to_string(&config).unwrap().replace(served.url(), "http://127.0.0.1:1");
+    fs::write(&config, text).unwrap();
+    let ran = device.update();
+    assert_eq!(ran.code, 1);
+    assert!(ran.stdout.contains("web: synced"), "{}", ran.said());
+    assert!(ran.stderr.contains("the connection was refused"), "{}", ran.said());
+    assert_eq!(device.state("web"), "Synced Healthy");
+    assert!(device.run(&["status"]).stdout.contains("poll failed"), "{:?}", device.status());
+}
+
+#[test]
+fn who_meets_the_lock_waits_and_then_says_busy() {
+    let stage = Stage::web("device-busy");
+    stage.update(0);
+    let lock = File::create(stage.device.root().join("var/lib/tidelock/lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    for arguments in [&["update"][..], &["check"], &["trust", "reset", "--reason", "x"], &["retry", "web"]] {
+        let ran = stage.device.run(&[arguments, &["--wait", "0"]].concat());
+        assert_eq!(ran.code, 5, "{arguments:?}: {}", ran.said());
+    }
+    for arguments in [&["status"][..], &["why"], &["verify"]] {
+        assert_eq!(stage.device.run(arguments).code, 0, "{arguments:?} only looks");
+    }
+    drop(lock);
+    let said = stage.update(0).said();
+    assert!(said.contains("forget refusals and back-off"), "the wish was written down: {said}");
+}
+
+#[test]
+fn a_reset_trust_begins_again_from_the_root() {
+    let stage = Stage::web("device-reset");
+    stage.update(0);
+    assert_eq!(stage.device.run(&["trust", "reset", "--reason", "new mirror"]).code, 0);
+    assert_eq!(stage.device.state("web"), "Unknown Healthy");
+    stage.update(0);
+    assert_eq!(stage.device.state("web"), "Synced Healthy");
+}
+
+#[test]
+fn the_daemon_follows_the_fleet_hears_a_person_and_ends_cleanly() {
+    let stage = Stage::web("device-daemon-run");
+    let mut daemon = start(&stage, &["run"]);
+    until("the first release is live", || stage.device.state("web") == "Synced Healthy");
+    stage.change("web", "page", Some("two"));
+    until("the second one is live", || {
+        stage.device.state("web") == "Synced Healthy" && stage.page() == "two"
+    });
+    let ran = stage.device.run(&["rollback", "web", "--reason", "too blue"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.said(), log(&stage));
+    assert_eq!(stage.page(), "one");
+    terminate(&mut daemon);
+    assert!(daemon.wait().unwrap().success(), "{}", log(&stage));
+    assert!(!log(&stage).contains("error"), "{}", log(&stage));
+}
+
+#[test]
+fn sigterm_in_a_trial_ends_at_once_and_the_next_turn_goes_on() {
+    let stage = Stage::web("device-term");
+    let slow =
+        "format = 1\n[hooks]\nstart = \"touch $TIDELOCK_DATA/began; sleep $(cat wait)\"\ntimeout = 60\n";
+    stage.fleet.write("apps/web/tree/wait", "30");
+    stage.change("web", "release.toml", Some(slow));
+    let mut daemon = start(&stage, &["run"]);
+    until("the start hook runs", || stage.device.app("web").join("data/began").exists());
+    assert_eq!(stage.device.state("web"), "OutOfSync Progressing");
+    terminate(&mut daemon);
+    assert!(daemon.wait().unwrap().success(), "{}", log(&stage));
+    stage.change("web", "wait", Some("0"));
+    stage.update(0);
+    assert_eq!(stage.device.state("web"), "Synced Healthy");
+}

@@ -1,0 +1,6 @@
+//! The real agent against a really published fleet, over HTTP on this machine: what a person sees of it.
+
+mod apps;
+mod commands;
+mod hooks;
+mod stage;
