@@ -3,6 +3,7 @@
 //! Never here: a work tree, `git archive`, attributes or filters (they change bytes), a hook, a prompt, or what the
 //! files mean (`config`).
 
+mod address;
 mod blobs;
 mod command;
 mod create;
