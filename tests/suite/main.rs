@@ -4,5 +4,6 @@ mod attack;
 mod demo_web;
 mod device;
 mod fetch;
+mod publish;
 mod tidy;
 mod web;

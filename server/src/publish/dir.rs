@@ -6,7 +6,8 @@ use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
@@ -18,6 +19,9 @@ use super::order::{Content, Effect};
 pub struct Directory {
     root: PathBuf,
 }
+
+/// How long the lock is waited for: a child that was just forked holds it until it runs its program.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The right to publish to a directory, held until it is dropped.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ impl Directory {
         Self { root: root.to_owned() }
     }
 
-    /// Takes the lock, makes the directories, and clears away what a crash left in `.new/`.
+    /// Takes the lock, and makes the directories.
     ///
     /// # Errors
     /// [`Error::Busy`] when another process holds it.
@@ -40,16 +44,28 @@ impl Directory {
             make(&self.root.join(directory))?;
         }
         let directory = File::open(&self.root).map_err(failed("open", &self.root))?;
-        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Busy { path: self.root.clone() }),
-            result => result.map_err(|errno| failed("lock", &self.root)(errno.into()))?,
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => sleep(PATIENCE / 50),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Busy { path: self.root.clone() }),
+                result => break result.map_err(|errno| failed("lock", &self.root)(errno.into()))?,
+            }
         }
+        Ok(Lock { _directory: directory })
+    }
+
+    /// Clears away what a crash left in `.new/`.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn clear(&self, _lock: &Lock) -> Result<(), Error> {
         let scratch = self.root.join(".new");
         for entry in fs::read_dir(&scratch).map_err(failed("list", &scratch))? {
             let path = entry.map_err(failed("list", &scratch))?.path();
             fs::remove_file(&path).map_err(failed("remove", &path))?;
         }
-        Ok(Lock { _directory: directory })
+        Ok(())
     }
 
     /// A place for a file that is being made, on the same file system as the repository.

@@ -19,8 +19,9 @@ pub struct Files {
     pub timestamp: Option<(Vec<u8>, i64)>,
     /// `metadata/N.root.json`
     pub root: Option<(String, Vec<u8>)>,
-    /// Whether the roles below are signed by the keys of the root before as well, so that they are whole under either.
-    pub is_whole_under_old_root: bool,
+    /// Only when a new root names new keys for the roles below: a timestamp that is whole under the old and the new root,
+    /// and names the old one. It stands while the root changes under it.
+    pub bridge: Option<(Vec<u8>, i64)>,
 }
 
 /// Where the bytes of a target come from.
@@ -66,12 +67,13 @@ pub enum Effect {
 
 /// The steps in their order: targets, delegated roles, targets role, snapshot, timestamp.
 ///
-/// A new root comes last when everything before it is signed for either root (a reader with the old root and one with
-/// the new root both find it whole), and first otherwise: then the old keys are gone, and only the new root helps.
+/// A new root comes first: what is published is whole under it as well, or its keys are gone and only the new root helps.
+/// With a bridge it comes between the two timestamps.
 pub fn order(files: Files) -> Vec<Effect> {
     let mut effects = Vec::new();
     let metadata = |(name, bytes)| Effect::Metadata { name, bytes };
-    let (first, last) = if files.is_whole_under_old_root { (None, files.root) } else { (files.root, None) };
+    let timestamp = |(bytes, second)| Effect::Timestamp { bytes, second };
+    let (first, between) = if files.bridge.is_some() { (None, files.root) } else { (files.root, None) };
     if let Some(root) = first {
         effects.extend([metadata(root), Effect::SyncMetadata]);
     }
@@ -89,10 +91,11 @@ pub fn order(files: Files) -> Vec<Effect> {
     if effects.len() > before {
         effects.push(Effect::SyncMetadata);
     }
-    effects.extend(files.timestamp.map(|(bytes, second)| Effect::Timestamp { bytes, second }));
-    if let Some(root) = last {
+    effects.extend(files.bridge.map(timestamp));
+    if let Some(root) = between {
         effects.extend([metadata(root), Effect::SyncMetadata]);
     }
+    effects.extend(files.timestamp.map(timestamp));
     effects
 }
 
@@ -120,21 +123,29 @@ mod tests {
             snapshot: Some(file("snapshot")),
             timestamp: Some((Vec::new(), 1)),
             root: Some(file("root")),
-            is_whole_under_old_root: true,
+            bridge: None,
         }
     }
 
     #[test]
     fn what_is_named_is_there_before_what_names_it() {
-        let all = ["t", "sync", "d", "targets", "snapshot", "sync", "timestamp", "root", "sync"];
+        let all = ["root", "sync", "t", "sync", "d", "targets", "snapshot", "sync", "timestamp"];
         assert_eq!(names(&order(files())), all);
         assert_eq!(order(Files::default()), []);
     }
 
     #[test]
-    fn a_root_whose_predecessor_nobody_can_sign_for_comes_first() {
-        let effects = order(Files { is_whole_under_old_root: false, ..files() });
-        assert_eq!(names(&effects)[..3], ["root", "sync", "t"]);
-        assert_eq!(names(&effects).last(), Some(&"timestamp"));
+    fn a_root_with_new_keys_comes_between_two_timestamps() {
+        let effects = order(Files { bridge: Some((Vec::new(), 0)), ..files() });
+        assert_eq!(names(&effects)[..2], ["t", "sync"]);
+        assert_eq!(names(&effects)[5..], ["sync", "timestamp", "root", "sync", "timestamp"]);
+    }
+
+    #[test]
+    fn what_is_linked_comes_after_what_is_moved() {
+        let linked = ("l".to_owned(), Content::Linked("m".into()));
+        let moved = ("m".to_owned(), Content::Moved("m".into()));
+        let effects = order(Files { targets: vec![linked, moved], ..Files::default() });
+        assert_eq!(names(&effects), ["m", "l", "sync"]);
     }
 }

@@ -60,6 +60,40 @@ pub struct Settings {
 pub fn once(settings: &Settings) -> Result<Outcome, Error> {
     let directory = Directory::at(&settings.out);
     let lock = directory.lock()?;
+    let decided = decide(settings, &directory, &lock)?;
+    let Decided { seen, views, trees, registrations, plan } = decided;
+    let now = seen.clock.now;
+    let audit = Audit::of(&settings.state);
+    audit.rewrites(&views, now)?;
+    plan.effects.iter().try_for_each(|effect| directory.apply(&lock, effect))?;
+    packing::remember(&settings.state, &trees, &registrations)?;
+    PendingFiles::of(&settings.state).settle(&plan.waiting, now)?;
+    audit.manifests(&plan.manifests, now)?;
+    directory.clear(&lock)?;
+    Ok(outcome(settings, &seen, &views, plan))
+}
+
+/// What a turn would do now; bundles are packed for it, and nothing is published.
+///
+/// # Errors
+/// As [`once`].
+pub fn planned(settings: &Settings) -> Result<Plan, Error> {
+    let directory = Directory::at(&settings.out);
+    let lock = directory.lock()?;
+    Ok(decide(settings, &directory, &lock)?.plan)
+}
+
+/// Everything that was looked at, and what it comes to.
+struct Decided {
+    seen: Seen,
+    views: Views,
+    trees: Vec<trees::Tree>,
+    registrations: BTreeMap<AppName, Vec<Registration>>,
+    plan: Plan,
+}
+
+fn decide(settings: &Settings, directory: &Directory, lock: &Lock) -> Result<Decided, Error> {
+    directory.clear(lock)?;
     let seen = look(&settings.keys, &settings.out)?;
     let now = seen.clock.now;
     if settings.require_sync && !seen.clock.is_synchronised {
@@ -71,36 +105,20 @@ pub fn once(settings: &Settings) -> Result<Outcome, Error> {
     let known = Known::of(&seen.published);
     let mut problems = Problems::default();
     let wishes = Wishes::resolve(&repository, &views, &known, &mut problems)?;
-    let trees = trees::check(&repository, &wishes, &known, (&settings.state, &directory), &mut problems)?;
+    let trees = trees::check(&repository, &wishes, &known, (&settings.state, directory), &mut problems)?;
     problems.settle()?;
-    let registrations = packing::registrations(&repository, &directory, &trees)?;
-    let wanted = manifests(&views, &wishes, &registrations);
-    let rules = rules::of(&views, &seen.published);
+    let registrations = packing::registrations(&repository, directory, &trees)?;
     let input = Input {
-        rules: &rules,
+        rules: &rules::of(&views, &seen.published),
         published: &seen.published,
         keyring: &seen.keyring,
         now,
-        wanted: &wanted,
+        wanted: &manifests(&views, &wishes, &registrations),
         rebased: &views.rebased(),
         registrations: &registrations,
     };
     let plan = publish::plan(&input)?;
-    let audit = Audit::of(&settings.state);
-    audit.rewrites(&views, now)?;
-    carry_out(&directory, &lock, &plan)?;
-    packing::remember(&settings.state, &trees, &registrations)?;
-    PendingFiles::of(&settings.state).settle(&plan.waiting, now)?;
-    audit.manifests(&plan.manifests, now)?;
-    Ok(outcome(settings, &seen, &views, plan))
-}
-
-/// Does the effects of a plan, one after the other.
-///
-/// # Errors
-/// The first that fails; the next turn begins from what is there then.
-fn carry_out(directory: &Directory, lock: &Lock, plan: &Plan) -> Result<(), publish::Error> {
-    plan.effects.iter().try_for_each(|effect| directory.apply(lock, effect))
+    Ok(Decided { seen, views, trees, registrations, plan })
 }
 
 /// What each environment wants, as the wire says it; the serial is set by `publish`.

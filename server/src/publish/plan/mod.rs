@@ -62,7 +62,8 @@ pub struct Plan {
 pub fn plan(input: &Input<'_>) -> Result<Plan, Error> {
     check_clock(input.published, input.now)?;
     let rules = input.rules.delegated();
-    let mut draft = Draft { input, rules, files: Files::default(), plan: Plan::default() };
+    let mut draft =
+        Draft { input, rules, has_old_keys: true, files: Files::default(), plan: Plan::default() };
     let is_whole = draft.all()?;
     let Draft { files, mut plan, .. } = draft;
     if is_whole {
@@ -94,6 +95,8 @@ struct Draft<'a> {
     input: &'a Input<'a>,
     /// Every delegated role that the rules name.
     rules: BTreeMap<String, (Delegation, &'a Rule)>,
+    /// Whether every role signed so far is whole under the root before as well.
+    has_old_keys: bool,
     files: Files,
     plan: Plan,
 }
@@ -104,7 +107,6 @@ impl Draft<'_> {
         let Some(root) = self.root()? else { return Ok(false) };
         let old =
             self.input.published.root.as_ref().filter(|_| self.files.root.is_some()).map(|kept| &kept.value);
-        self.files.is_whole_under_old_root = old.is_some();
         let Some(targets) = self.targets(&root, old)? else { return Ok(false) };
         let mut roles = BTreeMap::from([("targets.json".to_owned(), targets.meta())]);
         if let Some(delegations) = &targets.value.delegations {

@@ -80,7 +80,7 @@ impl Draft<'_> {
         if let Some(old) = old {
             let (also, enough) = old.signers(self.input.keyring);
             signers.extend(also);
-            self.files.is_whole_under_old_root &= enough;
+            self.has_old_keys &= enough;
         }
         let version = if *role == "root" {
             1 + kept.map_or(0, |kept| kept.value.version())

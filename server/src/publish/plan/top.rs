@@ -9,7 +9,7 @@ use tidelock_protocol::roles::{
 };
 
 use super::super::Error;
-use super::super::sign::Authority;
+use super::super::sign::{self, Authority};
 use super::Draft;
 use super::settle::{Ask, Settled};
 
@@ -123,11 +123,10 @@ impl Draft<'_> {
         old: Option<&Root>,
         roles: BTreeMap<String, MetaFile>,
     ) -> Result<bool, Error> {
-        let (rules, published) = (self.input.rules, self.input.published);
-        let Some(authority) = Authority::top_level(root, "snapshot") else { return Ok(false) };
-        let kept = published.snapshot.as_ref();
+        let kept = self.input.published.snapshot.as_ref();
         let is_same = kept.is_some_and(|kept| kept.value.meta == roles);
-        let life = rules.snapshot.life;
+        let life = self.input.rules.snapshot.life;
+        let Some(authority) = Authority::top_level(root, "snapshot") else { return Ok(false) };
         let old_authority = old.and_then(|old| Authority::top_level(old, "snapshot"));
         let ask =
             Ask { role: "snapshot", authority, old: old_authority, kept, is_same, life, resign: life / 2 };
@@ -136,16 +135,25 @@ impl Draft<'_> {
         let Some(snapshot) = self.settle(&ask, make)?.filter(|snapshot| snapshot.is_current) else {
             return Ok(false);
         };
-
-        let Some(authority) = Authority::top_level(root, "timestamp") else { return Ok(false) };
         let meta = BTreeMap::from([("snapshot.json".to_owned(), snapshot.meta())]);
+        self.files.snapshot = snapshot.name.map(|name| (name, snapshot.bytes));
+        self.timestamp(root, old, meta)
+    }
+
+    fn timestamp(
+        &mut self,
+        root: &Root,
+        old: Option<&Root>,
+        meta: BTreeMap<String, MetaFile>,
+    ) -> Result<bool, Error> {
+        let (rules, published) = (self.input.rules, self.input.published);
         let newest_root = Some(root.version.get());
         let kept = published.timestamp.as_ref();
         let is_same =
             kept.is_some_and(|kept| kept.value.meta == meta && kept.value.newest_root == newest_root);
-        let life = rules.timestamp.life;
+        let Some(authority) = Authority::top_level(root, "timestamp") else { return Ok(false) };
         let old_authority = old.and_then(|old| Authority::top_level(old, "timestamp"));
-        let resign = rules.resign;
+        let (life, resign) = (rules.timestamp.life, rules.resign);
         let ask = Ask { role: "timestamp", authority, old: old_authority, kept, is_same, life, resign };
         let signed_at = Some(self.input.now);
         let (kind, spec_version) = (TimestampType::Is, SpecVersion::default());
@@ -161,11 +169,37 @@ impl Draft<'_> {
         let Some(timestamp) = self.settle(&ask, make)?.filter(|timestamp| timestamp.is_current) else {
             return Ok(false);
         };
-        self.files.snapshot = snapshot.name.map(|name| (name, snapshot.bytes));
+        if timestamp.name.is_none() {
+            return Ok(true);
+        }
         // Two files of one length within one second look the same to a web server.
         let second =
             self.input.now.unix().max(published.timestamp_second.map_or(i64::MIN, |second| second + 1));
-        self.files.timestamp = timestamp.name.map(|_| (timestamp.bytes, second));
+        let Some(old) = old.filter(|_| self.has_old_keys && !self.is_published_whole_under(root)) else {
+            self.files.timestamp = Some((timestamp.bytes, second));
+            return Ok(true);
+        };
+        let also = Authority::top_level(old, "timestamp").map(|old| old.signers(self.input.keyring).0);
+        let signers: Vec<_> =
+            authority.signers(self.input.keyring).0.into_iter().chain(also.into_iter().flatten()).collect();
+        let bridge = Timestamp { newest_root: Some(old.version.get()), ..timestamp.value.clone() };
+        let last = Timestamp { version: bridge.version.saturating_add(1), ..timestamp.value };
+        self.files.bridge = Some((sign::file("timestamp", &bridge, &signers)?, second));
+        self.files.timestamp = Some((sign::file("timestamp", &last, &signers)?, second + 1));
         Ok(true)
+    }
+
+    /// Whether the roles that are published now would be whole under this root.
+    fn is_published_whole_under(&self, root: &Root) -> bool {
+        let published = self.input.published;
+        let files = [
+            ("targets", published.targets.as_ref().map(|kept| &kept.bytes)),
+            ("snapshot", published.snapshot.as_ref().map(|kept| &kept.bytes)),
+            ("timestamp", published.timestamp.as_ref().map(|kept| &kept.bytes)),
+        ];
+        files.into_iter().all(|(role, bytes)| {
+            let authority = Authority::top_level(root, role);
+            bytes.is_none_or(|bytes| authority.is_some_and(|authority| authority.is_met_by(bytes)))
+        })
     }
 }
