@@ -7,6 +7,7 @@ pub mod filesystem;
 pub mod nginx;
 pub mod program;
 pub mod programs;
+pub mod publisher;
 pub mod relay;
 pub mod release;
 pub mod repository;

@@ -6,8 +6,7 @@ use std::path::Path;
 use tidelock_protocol::digest::Digest;
 use tidelock_server::publish::{Directory, Effect};
 use tidelock_tests::program::{find, run};
-
-use super::{Device, Room};
+use tidelock_tests::publisher::{Device, Room};
 
 /// A copy with times and links.
 fn copy(from: &Path, to: &Path) {

@@ -12,7 +12,7 @@ use tidelock_server::look;
 use tidelock_server::publish::{self, Directory, Effect, Input, Plan, Published, Rule, Rules};
 use tidelock_server::turn;
 
-use super::{Device, Room, listing};
+use tidelock_tests::publisher::{Device, Old, Room, listing};
 
 #[test]
 fn an_environment_without_its_owners_key_waits_whole_and_says_who_is_missing() {
@@ -117,42 +117,17 @@ fn a_retired_environment_is_emptied_and_never_removed() {
     assert!(room.published().is_unchanged());
 }
 
-/// Replaces a key file, and its public half in `fleet.toml`; gives back the old file's bytes.
-fn rotate(room: &Room, file: &str) -> Vec<u8> {
-    let path = room.fleet.keys().join(file);
-    let old = fs::read(&path).unwrap();
-    let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-    fs::remove_file(&path).unwrap();
-    let secret = Secret::generate().unwrap();
-    secret.write_new(&path).unwrap();
-    let rules = fs::read_to_string(room.fleet.repository().join("fleet.toml")).unwrap();
-    let changed = |line: &str| match line.strip_prefix(&format!("{name} = \"ed25519:")) {
-        Some(_) => format!("{name} = \"{}\"\n", secret.public_text()),
-        None => format!("{line}\n"),
-    };
-    room.fleet.write("fleet.toml", rules.lines().map(changed).collect::<String>());
-    room.fleet.commit(&format!("another {name} key"));
-    old
-}
-
-fn keep_beside(room: &Room, name: &str, bytes: &[u8]) {
-    let path = room.fleet.keys().join(format!("{name}-old.pem"));
-    fs::write(&path, bytes).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
 #[test]
 fn each_key_is_rotated_while_devices_keep_the_first_root() {
     let room = Room::new("rotate");
     room.published();
     for file in ["owner/owner.pem", "builder/builder.pem", "online/rollout.pem"] {
-        rotate(&room, file);
+        room.rotate(file, Old::Gone);
         room.published();
         room.device().desired("prod");
     }
     for file in ["online/snapshot.pem", "online/timestamp.pem", "offline/offline.pem"] {
-        let old = rotate(&room, file);
-        keep_beside(&room, &file.replace('/', "-"), &old);
+        room.rotate(file, Old::AtHand);
         let outcome = room.published();
         assert!(outcome.signed.iter().any(|(role, _)| role == "root"), "{outcome}");
         room.device().desired("prod");
@@ -164,7 +139,7 @@ fn each_key_is_rotated_while_devices_keep_the_first_root() {
 fn a_lost_online_key_is_replaced_by_the_offline_key_alone() {
     let room = Room::new("lost");
     room.published();
-    rotate(&room, "online/timestamp.pem");
+    room.rotate("online/timestamp.pem", Old::Gone);
     room.published();
     room.device().desired("prod");
 }
@@ -173,7 +148,7 @@ fn a_lost_online_key_is_replaced_by_the_offline_key_alone() {
 fn a_root_without_the_old_offline_key_waits_and_everything_else_goes_on() {
     let room = Room::new("oldroot");
     room.published();
-    rotate(&room, "offline/offline.pem");
+    room.rotate("offline/offline.pem", Old::Gone);
     room.fleet.write("apps/hello/tree/greeting.txt", "second\n");
     room.fleet.commit("second");
     let outcome = room.publish().unwrap();
@@ -318,10 +293,4 @@ fn a_rotated_online_key_is_bridged_so_that_old_and_new_roots_both_find_it_whole(
         directory.apply(&lock, effect).unwrap();
         Device::read_at(shelf.room.path(), later).unwrap();
     }
-}
-
-/// Rotates a key and leaves the old one at hand, as a planned rotation does.
-pub(super) fn rotate_keeping_the_old(room: &Room, file: &str, name: &str) {
-    let old = rotate(room, file);
-    keep_beside(room, name, &old);
 }

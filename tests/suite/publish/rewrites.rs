@@ -1,8 +1,7 @@
 //! A history that was rewritten stops what was published from it, until somebody says why that is right.
 
 use tidelock_server::turn::{self, Settings};
-
-use super::{Room, listing};
+use tidelock_tests::publisher::{Room, listing};
 
 /// A room that published two commits, and then lost the second.
 fn rewritten(name: &str) -> (Room, String) {

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use tidelock_tests::program::{find, output, run};
-
-use super::{Room, listing};
+use tidelock_tests::publisher::{Room, listing};
 
 const RECIPE: &str = "format = 1\n[hooks]\nstart = [\"true\"]\n";
 
@@ -167,7 +166,7 @@ fn one_tree_under_two_apps_is_packed_once() {
 #[test]
 fn every_problem_is_told_at_once_and_nothing_is_published() {
     let room = with_web("problems");
-    room.published_first();
+    publish_before(&room);
     let before = listing(&room.fleet.out());
     let git = |arguments: &[&str]| drop(room.fleet.git(arguments));
     room.fleet.write(
@@ -217,13 +216,11 @@ fn every_problem_is_told_at_once_and_nothing_is_published() {
     assert_eq!(listing(&room.fleet.out()), before);
 }
 
-impl Room {
-    /// A first publish of what `init` made, before the test's own mistakes are committed.
-    fn published_first(&self) {
-        self.fleet.git(&["stash", "--quiet", "--include-untracked"]);
-        self.published();
-        self.fleet.git(&["stash", "pop", "--quiet"]);
-    }
+/// A first publish of what `init` made, before the test's own mistakes are committed.
+fn publish_before(room: &Room) {
+    room.fleet.git(&["stash", "--quiet", "--include-untracked"]);
+    room.published();
+    room.fleet.git(&["stash", "pop", "--quiet"]);
 }
 
 #[test]
