@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod client;
 pub mod faults;
+pub mod fetching;
 pub mod filesystem;
 pub mod nginx;
 pub mod program;

@@ -133,16 +133,28 @@ impl Made {
     /// # Panics
     /// At the first difference.
     pub fn assert_is(&self, place: &Path) {
+        self.assert_same(place, [0o444, 0o555]);
+    }
+
+    /// Fails unless what stands in `place` is this tree, with the modes that the archive names.
+    ///
+    /// # Panics
+    /// At the first difference.
+    pub fn assert_unpacked(&self, place: &Path) {
+        self.assert_same(place, [0o644, 0o755]);
+    }
+
+    fn assert_same(&self, place: &Path, modes: [u32; 2]) {
         let mut found = Self::default();
-        found.read(place, "");
+        found.read(place, "", modes);
         let (ours, theirs): (Vec<_>, Vec<_>) = (self.0.keys().collect(), found.0.keys().collect());
-        assert_eq!(theirs, ours);
+        assert_eq!(theirs, ours, "in {}", place.display());
         for (path, node) in &self.0 {
-            assert!(found.0[path] == *node, "{path} differs");
+            assert!(found.0[path] == *node, "{path} differs in {}", place.display());
         }
     }
 
-    fn read(&mut self, place: &Path, prefix: &str) {
+    fn read(&mut self, place: &Path, prefix: &str, [plain, executable]: [u32; 2]) {
         for entry in fs::read_dir(place).unwrap() {
             let entry = entry.unwrap();
             let path = format!("{prefix}{}", entry.file_name().to_str().unwrap());
@@ -152,14 +164,11 @@ impl Made {
                 Node::Link(fs::read_link(entry.path()).unwrap().to_str().unwrap().into())
             } else if found.is_dir() {
                 assert_eq!(mode, 0o755, "{path}");
-                self.read(&entry.path(), &format!("{path}/"));
+                self.read(&entry.path(), &format!("{path}/"), [plain, executable]);
                 Node::Directory
             } else {
-                let mode = match mode {
-                    0o444 => Mode::Plain,
-                    0o555 => Mode::Executable,
-                    other => panic!("{path} has mode {other:o}"),
-                };
+                assert!(mode == plain || mode == executable, "{path} has mode {mode:o}");
+                let mode = if mode == executable { Mode::Executable } else { Mode::Plain };
                 Node::File(mode, fs::read(entry.path()).unwrap())
             };
             self.0.insert(path, node);

@@ -3,86 +3,17 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tidelock::config::{Connection, Reuse};
-use tidelock::io::fetch::{self, Change, Error, Job, Report};
-use tidelock::io::http::{self, Http, Pace};
+use tidelock::io::fetch::{self, Change, Error};
+use tidelock::io::http;
 use tidelock_protocol::digest::Digest;
-use tidelock_protocol::time::{Now, Timestamp};
 use tidelock_protocol::tree::Mode;
-use tidelock_tests::faults::{Fault, Proxy};
+use tidelock_tests::faults::Fault;
+use tidelock_tests::fetching::Fetching;
 use tidelock_tests::release::{Made, Node, Published, lay, noise};
-use tidelock_tests::scratch::Scratch;
-use tidelock_tests::served::Served;
-
-/// A publisher behind a wire that can go bad, and a device's directories.
-struct Rig {
-    scratch: Scratch,
-    proxy: Proxy,
-    http: Http,
-    _served: Served,
-}
-
-impl Rig {
-    fn new() -> Self {
-        let scratch = Scratch::new("fetch");
-        let root = scratch.join("public");
-        fs::create_dir_all(root.join("targets")).unwrap();
-        let served = Served::start(&root, None).unwrap();
-        let proxy = Proxy::before(served.address(), None);
-        let connection = Connection { url: proxy.url(), ca_file: None, header_file: None, client: None };
-        let now = Now { wall: Timestamp::from_unix(1_795_000_000), boot: Duration::ZERO, trusted: true };
-        let pace = Pace { window: Duration::from_secs(2), bytes: 16, ..Pace::default() };
-        let http = Http::new(&connection, now).unwrap().with_pace(pace);
-        Self { scratch, proxy, http, _served: served }
-    }
-
-    fn publish(&self, tree: &Made, name: &str) -> Published {
-        tree.publish(&self.scratch.join("public"), name)
-    }
-
-    fn staging(&self, name: &str) -> PathBuf {
-        self.scratch.join(name)
-    }
-
-    fn fetch(&self, files: &Published, to: &str, running: Option<&str>) -> Result<Report, Error> {
-        self.fetch_until(files, to, running, &|| false)
-    }
-
-    fn fetch_until(
-        &self,
-        files: &Published,
-        to: &str,
-        running: Option<&str>,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Report, Error> {
-        let (staging, running) = (self.staging(to), running.map(|name| self.staging(name)));
-        fetch::index(&self.http, &files.index, &files.tree, &staging)?;
-        let job = Job {
-            index: &files.index,
-            bundle: &files.bundle,
-            tree: &files.tree,
-            staging: &staging,
-            running: running.as_deref(),
-            reuse: Reuse::Copy,
-        };
-        fetch::tree(&self.http, &job, stop)
-    }
-
-    /// That `name` holds exactly `tree`, by our own eyes and by those of `verify`.
-    fn assert_whole(&self, name: &str, tree: &Made, files: &Published) {
-        tree.assert_is(&self.staging(name).join("tree"));
-        assert_eq!(fetch::verify(&self.staging(name), &files.tree).unwrap(), []);
-    }
-
-    fn ranges(&self) -> Vec<Option<String>> {
-        let seen = self.proxy.take_seen();
-        seen.into_iter().filter(|seen| seen.path.ends_with("tar.gz")).map(|seen| seen.range).collect()
-    }
-}
 
 fn remake(path: &Path, bytes: &[u8]) {
     fs::remove_file(path).unwrap();
@@ -91,7 +22,7 @@ fn remake(path: &Path, bytes: &[u8]) {
 
 #[test]
 fn a_first_install_is_one_plain_request_and_gives_exactly_the_tree() {
-    let (rig, tree) = (Rig::new(), Made::sample());
+    let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
     let report = rig.fetch(&files, "a", None).unwrap();
     rig.assert_whole("a", &tree, &files);
@@ -101,7 +32,7 @@ fn a_first_install_is_one_plain_request_and_gives_exactly_the_tree() {
 
 #[test]
 fn a_second_fetch_of_the_same_tree_asks_for_nothing() {
-    let (rig, tree) = (Rig::new(), Made::sample());
+    let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
     rig.fetch(&files, "a", None).unwrap();
     rig.proxy.take_seen();
@@ -113,7 +44,7 @@ fn a_second_fetch_of_the_same_tree_asks_for_nothing() {
 
 #[test]
 fn an_update_fetches_what_changed_and_takes_over_the_rest() {
-    let (rig, mut tree) = (Rig::new(), Made::sample());
+    let (rig, mut tree) = (Fetching::start(), Made::sample());
     let first = rig.publish(&tree, "one");
     rig.fetch(&first, "a", None).unwrap();
     tree.content("lib/part-07/module.js")[5] ^= 1;
@@ -139,7 +70,7 @@ fn an_update_fetches_what_changed_and_takes_over_the_rest() {
 
 #[test]
 fn neighbours_are_fetched_in_one_request() {
-    let rig = Rig::new();
+    let rig = Fetching::start();
     let mut tree = Made::default();
     for n in 0..200 {
         tree.file(&format!("f{n:03}"), &noise(n, 20_000));
@@ -159,7 +90,7 @@ fn neighbours_are_fetched_in_one_request() {
 
 #[test]
 fn a_server_that_ignores_ranges_is_read_once() {
-    let (rig, mut tree) = (Rig::new(), Made::sample());
+    let (rig, mut tree) = (Fetching::start(), Made::sample());
     let first = rig.publish(&tree, "one");
     rig.fetch(&first, "a", None).unwrap();
     tree.content("lib/part-00/module.js")[5] ^= 1;
@@ -202,7 +133,7 @@ fn each_fault_of_the_wire_is_an_error_of_its_own_and_the_next_attempt_ends_it() 
         ),
         (Fault::HangUp, |error| matches!(error, Error::Http(_))),
     ];
-    let (rig, mut tree) = (Rig::new(), Made::sample());
+    let (rig, mut tree) = (Fetching::start(), Made::sample());
     let first = rig.publish(&tree, "one");
     rig.fetch(&first, "a", None).unwrap();
     tree.content("lib/part-07/module.js")[5] ^= 1;
@@ -220,7 +151,7 @@ fn each_fault_of_the_wire_is_an_error_of_its_own_and_the_next_attempt_ends_it() 
 
 #[test]
 fn a_replaced_bundle_is_told_by_its_length() {
-    let (rig, tree) = (Rig::new(), Made::sample());
+    let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
     fs::write(rig.scratch.join("public").join(files.bundle.path()), b"something else").unwrap();
     assert!(matches!(rig.fetch(&files, "a", None), Err(Error::Length { found: 14, .. })));
@@ -228,7 +159,7 @@ fn a_replaced_bundle_is_told_by_its_length() {
 
 #[test]
 fn a_cut_or_stopped_fetch_goes_on_where_it_was() {
-    let (rig, tree) = (Rig::new(), Made::sample());
+    let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
     rig.proxy.times(1, "tar.gz", Fault::Cut(files.bundle.length * 2 / 3));
     rig.fetch(&files, "a", None).unwrap_err();
@@ -253,7 +184,7 @@ fn a_cut_or_stopped_fetch_goes_on_where_it_was() {
 
 #[test]
 fn a_large_file_goes_on_by_blocks() {
-    let rig = Rig::new();
+    let rig = Fetching::start();
     let mut tree = Made::default();
     tree.file("large", &noise(1, 3_000_000));
     let files = rig.publish(&tree, "one");
@@ -266,7 +197,7 @@ fn a_large_file_goes_on_by_blocks() {
 
 #[test]
 fn whatever_stands_in_the_staging_directory_the_tree_comes_out_right() {
-    let (rig, tree) = (Rig::new(), Made::sample());
+    let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
     rig.fetch(&files, "a", None).unwrap();
     let staged = rig.staging("a").join("tree");
@@ -296,7 +227,7 @@ fn whatever_stands_in_the_staging_directory_the_tree_comes_out_right() {
 
 #[test]
 fn what_is_wrong_in_the_running_release_is_not_taken_over() {
-    let (rig, mut tree) = (Rig::new(), Made::sample());
+    let (rig, mut tree) = (Fetching::start(), Made::sample());
     let first = rig.publish(&tree, "one");
     rig.fetch(&first, "a", None).unwrap();
     let running = rig.staging("a").join("tree");
@@ -322,7 +253,7 @@ fn what_is_wrong_in_the_running_release_is_not_taken_over() {
 
 #[test]
 fn an_index_is_checked_before_it_is_kept() {
-    let (rig, tree) = (Rig::new(), Made::sample());
+    let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
     let public = rig.scratch.join("public").join(files.index.path());
     let good = fs::read(&public).unwrap();
@@ -343,7 +274,7 @@ fn an_index_is_checked_before_it_is_kept() {
 
 #[test]
 fn the_need_shrinks_with_what_is_staged() {
-    let (rig, tree) = (Rig::new(), Made::sample());
+    let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
     let need = || fetch::index(&rig.http, &files.index, &files.tree, &rig.staging("a")).unwrap();
     let before = need();
@@ -358,7 +289,7 @@ fn the_need_shrinks_with_what_is_staged() {
 
 #[test]
 fn verify_names_each_difference() {
-    let (rig, tree) = (Rig::new(), Made::sample());
+    let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
     rig.fetch(&files, "a", None).unwrap();
     let live = rig.staging("a").join("tree");
@@ -397,7 +328,7 @@ fn verify_names_each_difference() {
 
 #[test]
 fn a_disk_that_refuses_ends_the_fetch_and_nothing_hangs() {
-    let (rig, tree) = (Rig::new(), Made::sample());
+    let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
     fs::create_dir_all(rig.staging("a")).unwrap();
     fs::write(rig.staging("a").join("tree"), b"in the way").unwrap();
@@ -407,7 +338,7 @@ fn a_disk_that_refuses_ends_the_fetch_and_nothing_hangs() {
 
 #[test]
 fn a_bundle_that_belongs_to_another_index_is_refused_before_it_is_asked_for() {
-    let (rig, tree) = (Rig::new(), Made::sample());
+    let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
     rig.proxy.take_seen();
     let bundle = lay(&rig.scratch.join("public"), "other.tar.gz", b"another bundle");

@@ -1,6 +1,7 @@
 //! The fast suites: `cargo test` runs them all. Those that need the real system stand in `system.rs`.
 
 mod attack;
+mod attack_index;
 mod demo_web;
 mod device;
 mod fetch;

@@ -1,6 +1,8 @@
 //! The suites against real programs (nginx, git, strace, file systems, foreign TUF clients): `tests/run` runs them,
 //! plain `cargo test` does not.
 
+mod fetch_disks;
 mod foreign;
 mod rig;
+mod tars;
 mod web_nginx;
