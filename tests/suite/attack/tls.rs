@@ -12,6 +12,8 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use tidelock::config::ClientCertificate;
 use tidelock::io::http::{self, Answer, Ask};
 use tidelock_tests::authority::{Authority, Pair};
+use tidelock_tests::relay::Relay;
+use tidelock_tests::served::Served;
 
 use super::*;
 
@@ -207,4 +209,36 @@ fn files_that_are_no_certificates_are_named_when_the_connection_is_prepared() {
         assert!(matches!(error, http::Error::Setup { .. }), "{error:?}");
         assert!(error.to_string().contains(".pem"), "{error}");
     }
+}
+
+/// Bytes that one conditional question costs, both ways, below TLS.
+fn cost(http: &Http, relay: &Relay, etag: Option<&str>) -> u64 {
+    let before = relay.up() + relay.down();
+    let ask =
+        Ask { etag: etag.map(str::to_owned), limit: 10_000, deadline: Duration::from_secs(10), range: None };
+    let answer = http.get("metadata/timestamp.json", &ask).unwrap();
+    assert!(matches!(answer, Answer::NotModified));
+    relay.up() + relay.down() - before
+}
+
+#[test]
+fn the_connection_is_kept_between_questions_and_the_session_where_it_is_not() {
+    let room = Room::new();
+    let site = room.scratch.join("site");
+    std::fs::create_dir_all(site.join("metadata")).unwrap();
+    std::fs::write(site.join("metadata/timestamp.json"), "{}").unwrap();
+    let served = Served::start(&site, Some(&room.authority.server("s"))).unwrap();
+    let relay = Relay::to(served.address());
+    let http = room.device(relay.address(), "2026-11-24", true);
+    let ask = Ask { limit: 10_000, deadline: Duration::from_secs(10), ..Ask::default() };
+    assert!(matches!(http.get("metadata/2.root.json", &ask).unwrap(), Answer::Missing));
+    let Answer::Whole { etag, body, .. } = http.get("metadata/timestamp.json", &ask).unwrap() else {
+        panic!()
+    };
+    assert_eq!(body.into_bytes().unwrap(), b"{}");
+    let kept = cost(&http, &relay, etag.as_deref());
+    assert!(kept <= 360, "{kept} bytes on a kept connection");
+    relay.cut();
+    let resumed = cost(&http, &relay, etag.as_deref());
+    assert!((kept..=1_500).contains(&resumed), "{resumed} bytes with a resumed session");
 }

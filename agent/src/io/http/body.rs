@@ -105,6 +105,17 @@ impl Body {
     }
 }
 
+/// Reads the few words that come with an answer which has no body for us: unread, they would cost the connection, and
+/// with it a TLS handshake at the next question.
+pub(super) fn drain(body: ureq::Body) {
+    let mut reader = body.into_with_config().limit(WORDS).reader();
+    // A failure costs the connection, no more.
+    drop(io::copy(&mut reader, &mut io::sink()));
+}
+
+/// Longest page of an error that is worth a connection.
+const WORDS: u64 = 4096;
+
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Body({}, {} of {:?} bytes)", super::shown(&self.url), self.read, self.length)

@@ -172,7 +172,10 @@ impl Http {
         for _ in 0..=REDIRECTS {
             let response = self.send(&url, ask, end.saturating_sub(clock::since_boot()))?;
             match response.status().as_u16() {
-                301 | 302 | 303 | 307 | 308 => url = self.redirected(&url, response.headers())?,
+                301 | 302 | 303 | 307 | 308 => {
+                    url = self.redirected(&url, response.headers())?;
+                    body::drain(response.into_body());
+                }
                 _ => return self.answer(&url, ask, response),
             }
         }
@@ -229,20 +232,26 @@ impl Http {
     }
 
     fn answer(&self, url: &str, ask: &Ask, response: Response<ureq::Body>) -> Result<Answer, Error> {
-        let headers = response.headers();
-        let status = response.status();
+        let (parts, body) = response.into_parts();
+        let (status, headers) = (parts.status, &parts.headers);
         let failed = |kind| Err(Error::get(url, kind));
         let encoding = text(headers, CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case("identity"));
         let etag = text(headers, ETAG);
         match status {
             StatusCode::NOT_MODIFIED if ask.etag.is_some() => Ok(Answer::NotModified),
-            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Ok(Answer::Missing),
-            StatusCode::RANGE_NOT_SATISFIABLE if ask.range.is_some() => Ok(Answer::OutOfRange),
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                body::drain(body);
+                Ok(Answer::Missing)
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE if ask.range.is_some() => {
+                body::drain(body);
+                Ok(Answer::OutOfRange)
+            }
             StatusCode::OK | StatusCode::PARTIAL_CONTENT if encoding.is_some() => {
                 failed(Kind::Encoded(encoding.unwrap_or_default()))
             }
             StatusCode::OK => {
-                let body = Body::new(url, response.into_body(), ask.limit, None, self.pace)?;
+                let body = Body::new(url, body, ask.limit, None, self.pace)?;
                 Ok(Answer::Whole { etag, length: body.length(), body })
             }
             StatusCode::PARTIAL_CONTENT => {
@@ -254,7 +263,7 @@ impl Http {
                     return failed(Kind::Range);
                 }
                 let length = range.end - range.start;
-                let body = Body::new(url, response.into_body(), ask.limit, Some(length), self.pace)?;
+                let body = Body::new(url, body, ask.limit, Some(length), self.pace)?;
                 Ok(Answer::Part { range, total, body })
             }
             _ => {

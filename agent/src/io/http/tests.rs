@@ -144,14 +144,13 @@ fn a_part_that_is_not_what_was_asked_is_refused() {
 
 #[test]
 fn a_missing_file_is_an_answer_and_every_other_status_an_error_with_its_retry_after() {
-    let (url, _thread) = server(vec![
-        vec!["HTTP/1.1 404 N\r\nContent-Length: 2\r\n\r\nno"],
-        vec!["HTTP/1.1 403 F\r\nContent-Length: 0\r\n\r\n"],
-    ]);
-    let http = http(&url);
-    for _ in 0..2 {
-        assert!(matches!(http.get("f", &ask()).unwrap(), Answer::Missing));
+    let page = "HTTP/1.1 404 N\r\nContent-Length: 2\r\n\r\nno";
+    let (url, thread) = server(vec![vec![page, "HTTP/1.1 403 F\r\nContent-Length: 0\r\n\r\n", page]]);
+    let publisher = http(&url);
+    for _ in 0..3 {
+        assert!(matches!(publisher.get("f", &ask()).unwrap(), Answer::Missing));
     }
+    assert_eq!(thread.join().unwrap().len(), 3, "on one connection");
     let status =
         |code, seconds: Option<u64>| Kind::Status { code, retry_after: seconds.map(Duration::from_secs) };
     let busy = "HTTP/1.1 503 B\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n";
@@ -203,6 +202,18 @@ fn headers_without_end_and_answers_that_are_not_http_are_refused() {
         Box::leak(format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(5_000)).into_boxed_str());
     assert_eq!(failure(many, &ask()), Kind::Protocol);
     assert_eq!(failure("SSH-2.0-OpenSSH_9.2\r\n\r\n", &ask()), Kind::Protocol);
+}
+
+#[test]
+fn promises_chunk_words_and_trailers_without_end_are_left() {
+    let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+    let soon = Ask { deadline: Duration::from_secs(1), ..ask() };
+    assert_eq!(failure(leak("HTTP/1.1 100 Continue\r\n\r\n~".repeat(60)), &ask()), Kind::TimedOut);
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let kind = failure(leak(format!("{chunked}1;{}", "x".repeat(100_000))), &soon);
+    assert!(matches!(kind, Kind::Protocol | Kind::TimedOut), "{kind:?}");
+    let kind = failure(leak(format!("{chunked}1\r\nx\r\n0\r\n{}", "X: y\r\n~".repeat(60))), &soon);
+    assert_eq!(kind, Kind::TimedOut);
 }
 
 #[test]
