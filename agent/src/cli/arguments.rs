@@ -109,7 +109,10 @@ pub(super) fn parse(
     arguments: impl IntoIterator<Item: Into<std::ffi::OsString>>,
 ) -> Result<Arguments, String> {
     let mut given = read(Parser::from_args(arguments)).map_err(|error| error.to_string())?;
-    let (root, config) = (given.root.take().unwrap_or_else(|| "/".into()), given.config.take());
+    // Hooks run in a directory of their own: a relative root would mean another place there.
+    let root = std::path::absolute(given.root.take().unwrap_or_else(|| "/".into()))
+        .map_err(|error| format!("cannot tell where --root is: {error}"))?;
+    let config = given.config.take();
     let verbose = given.flag("--verbose");
     let command = if given.flag("--help") {
         Command::Help
@@ -273,6 +276,7 @@ mod tests {
         let arguments = parse(["update", "--root", "/tmp/x", "--config", "c.toml"]).unwrap();
         assert_eq!((arguments.root, arguments.config), ("/tmp/x".into(), Some("c.toml".into())));
         assert_eq!(parse(["run"]).unwrap().root, PathBuf::from("/"));
+        assert!(parse(["run", "--root", "below/here"]).unwrap().root.is_absolute());
     }
 
     #[test]

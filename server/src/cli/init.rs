@@ -59,6 +59,9 @@ const FILES: [(&str, &str, bool); 8] = [
 
 /// Makes `directory`/fleet and `directory`/keys; what to tell the person who asked for it.
 pub(super) fn make(directory: &Path) -> Result<String, Error> {
+    // Made here, so that only `keys` below it is closed to others: a web server may serve what stands beside it.
+    fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
+    let directory = &fs::canonicalize(directory).map_err(failed("find", directory))?;
     let (fleet, keys) = (directory.join("fleet"), directory.join("keys"));
     for path in [&fleet, &keys] {
         if path.exists() {
@@ -78,8 +81,7 @@ pub(super) fn make(directory: &Path) -> Result<String, Error> {
         write(&fleet.join(path), text, is_executable)?;
     }
     git::create(&fleet, "main", "A fleet with two environments and the app hello")?;
-    let absolute = fs::canonicalize(directory).map_err(failed("find", directory))?;
-    Ok(told(&absolute))
+    Ok(told(directory))
 }
 
 fn told(directory: &Path) -> String {

@@ -12,7 +12,9 @@ use tidelock_server::look;
 use tidelock_server::publish::{self, Directory, Effect, Input, Plan, Published, Rule, Rules};
 use tidelock_server::turn;
 
+use tidelock_tests::programs::Ours;
 use tidelock_tests::publisher::{Device, Old, Room, listing};
+use tidelock_tests::scratch::Scratch;
 
 #[test]
 fn an_environment_without_its_owners_key_waits_whole_and_says_who_is_missing() {
@@ -192,7 +194,7 @@ fn one_publisher_at_a_time() {
 
 /// A repository of the publish room alone, at times of the test's choosing.
 struct Shelf {
-    room: tidelock_tests::scratch::Scratch,
+    room: Scratch,
     keyring: Keyring,
     rules: Rules,
 }
@@ -218,7 +220,7 @@ impl Shelf {
             retained: 20,
         };
         let keyring = secrets.into_iter().collect();
-        Self { room: tidelock_tests::scratch::Scratch::new(name), keyring, rules }
+        Self { room: Scratch::new(name), keyring, rules }
     }
 
     fn publish(&self, now: Timestamp) -> Result<Plan, publish::Error> {
@@ -293,4 +295,18 @@ fn a_rotated_online_key_is_bridged_so_that_old_and_new_roots_both_find_it_whole(
         directory.apply(&lock, effect).unwrap();
         Device::read_at(shelf.room.path(), later).unwrap();
     }
+}
+
+#[test]
+fn init_takes_a_relative_place_and_closes_only_the_keys_to_others() {
+    let scratch = Scratch::new("init");
+    let made = std::process::Command::new(Ours::Server.path())
+        .args(["init", "below/f"])
+        .current_dir(scratch.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mode = |path: &str| fs::metadata(scratch.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("below/f/keys"), 0o700);
+    assert_eq!((mode("below/f") & 0o055, mode("below/f/fleet") & 0o055), (0o055, 0o055));
 }
