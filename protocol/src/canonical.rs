@@ -152,6 +152,8 @@ mod tests {
         {
             assert!(form(bad).is_none(), "{bad}");
         }
+        let said = of(b"[1.5]").unwrap_err().to_string();
+        assert!(said.contains("whole"), "{said}");
         assert!(form(&"[".repeat(200)).is_none(), "depth is bounded");
         assert_eq!(form("18446744073709551615").unwrap(), "18446744073709551615");
     }

@@ -13,7 +13,7 @@ use crate::canonical;
 use crate::digest::Digest;
 
 /// How a role names a key: SHA-256 of the key's canonical form where tidelock wrote it, any text in foreign repositories.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyId(String);
 
@@ -31,12 +31,6 @@ impl From<String> for KeyId {
 }
 
 impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -157,16 +151,11 @@ fn rsa_key(der: &[u8]) -> Option<Vec<u8>> {
     bits.strip_prefix(&[0]).map(<[u8]>::to_vec)
 }
 
-/// The content of the DER element with `tag` at the start of `der`, and what follows it.
+/// The content of the DER element with `tag` at the start of `der`, and what follows it. Lengths are those of keys of
+/// 2048 bits and more: always two bytes.
 fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&length, rest) = der.strip_prefix(&[tag])?.split_first()?;
-    let (length, rest) = match length {
-        short @ 0..=0x7f => (usize::from(short), rest),
-        0x81 => (usize::from(*rest.first()?), rest.get(1..)?),
-        0x82 => (usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])), rest.get(2..)?),
-        _ => return None,
-    };
-    rest.split_at_checked(length)
+    let (length, rest) = der.strip_prefix(&[tag, 0x82])?.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }
 
 #[cfg(test)]
@@ -221,6 +210,20 @@ mod tests {
             ("rsa", "rsassa-pss-sha256", &RSA.replace("MII", "MIJ")),
         ] {
             assert!(key(keytype, scheme, public).material().is_none(), "{keytype} {scheme} {public}");
+        }
+    }
+
+    #[test]
+    fn only_an_uncompressed_point_is_a_p256_key() {
+        let pem = |point: &[u8]| {
+            let der = BASE64.encode(&[P256_HEAD, point].concat());
+            format!("-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----")
+        };
+        let point = |first: u8, length: usize| [&[first][..], &vec![1; length - 1]].concat();
+        let material = |point: &[u8]| PublicKey::ecdsa_p256(&pem(point)).material();
+        assert!(material(&point(4, 65)).is_some());
+        for other in [point(2, 65), point(4, 64), point(4, 66), point(2, 33)] {
+            assert!(material(&other).is_none(), "{other:?}");
         }
     }
 
