@@ -37,7 +37,10 @@ const FULL_BEFORE_INSTALL: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Trust {
     store: Store,
+    /// The floor of time that needs no signature.
     least: Floor,
+    /// The floor that is known now.
+    floor: Floor,
     /// Time since boot of the last walk from the root in this process.
     full_at: Option<Duration>,
 }
@@ -81,7 +84,7 @@ impl Trust {
     /// A disk that fails; a root that is none.
     pub fn open(directory: &Path, root: Option<&[u8]>, least: Floor) -> Result<(Self, Found), Failure> {
         let (store, found) = Store::open(directory, root)?;
-        Ok((Self { store, least, full_at: None }, found))
+        Ok((Self::of(store, least), found))
     }
 
     /// The trust in `directory` for whoever may not change it; none where the next turn will begin it anew.
@@ -90,7 +93,13 @@ impl Trust {
     /// A disk that fails.
     pub fn peek(directory: &Path, root: &[u8], least: Floor) -> Result<Option<Self>, Failure> {
         let (store, _) = Store::look(directory, Some(root))?;
-        Ok(store.map(|store| Self { store, least, full_at: None }))
+        Ok(store.map(|store| Self::of(store, least)))
+    }
+
+    fn of(store: Store, least: Floor) -> Self {
+        let mut trust = Self { store, least, floor: least, full_at: None };
+        trust.settle_floor();
+        trust
     }
 
     /// Begins trust in `directory` from `root`, whatever was there.
@@ -108,12 +117,13 @@ impl Trust {
 
     /// The time of a turn that begins now. What a timestamp taught counts only while its key is trusted.
     pub fn now(&self, reading: Reading) -> Now {
-        self.floor().now(reading)
+        self.floor.now(reading)
     }
 
-    fn floor(&self) -> Floor {
+    /// Again after every change of root, timestamp or record.
+    fn settle_floor(&mut self) {
         let learnt = self.store.record.floor().filter(|_| self.floor_is_vouched_for());
-        learnt.map_or(self.least, |floor| self.least.or_later(floor))
+        self.floor = learnt.map_or(self.least, |floor| self.least.or_later(floor));
     }
 
     fn floor_is_vouched_for(&self) -> bool {
@@ -247,6 +257,7 @@ impl Trust {
             record.raise(passed, reading.boot);
         }
         self.store.keep(record)?;
+        self.settle_floor();
         Ok(manifest)
     }
 
@@ -263,6 +274,7 @@ impl Trust {
             record.forget_floor();
             self.store.keep(record)?;
         }
+        self.settle_floor();
         let now = self.now(reading);
         let rooted = self.store.roots(now)?.settle().map_err(disbelieved("the newest root"))?;
         let offered = match offered {
