@@ -14,4 +14,5 @@ pub mod release;
 pub mod repository;
 pub mod scratch;
 pub mod served;
+pub mod strace;
 pub mod world;

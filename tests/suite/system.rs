@@ -3,6 +3,7 @@
 
 mod fetch_disks;
 mod foreign;
+mod kill;
 mod rig;
 mod tars;
 mod web_nginx;
