@@ -2,6 +2,7 @@
 
 mod attack;
 mod attack_index;
+mod commands;
 mod demo_web;
 mod device;
 mod fetch;
