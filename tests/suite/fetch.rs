@@ -2,7 +2,7 @@
 //! nothing but the signed tree ever stands in the staging directory at the end.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -205,6 +205,8 @@ fn whatever_stands_in_the_staging_directory_the_tree_comes_out_right() {
     remake(&staged.join("lib.so"), &noise(100, 400_000));
     remake(&staged.join("text"), &b"compressible ".repeat(50_000));
     remake(&staged.join("empty"), b"not empty");
+    remake(&staged.join("lib/part-11/module.js"), &noise(78, 6_000));
+    fs::set_permissions(staged.join("lib/part-11/module.js"), PermissionsExt::from_mode(0o444)).unwrap();
     fs::remove_dir_all(staged.join("lib/part-03")).unwrap();
     symlink("/etc", staged.join("lib/part-03")).unwrap();
     fs::remove_file(staged.join("lib/part-04/module.js")).unwrap();
@@ -235,13 +237,16 @@ fn what_is_wrong_in_the_running_release_is_not_taken_over() {
     rotten[450_000] ^= 1;
     remake(&running.join("lib.so"), &rotten);
     remake(&running.join("lib/part-09/module.js"), &noise(77, 6_000));
-    fs::remove_file(running.join("lib/part-10/module.js")).unwrap();
-    symlink("/etc/passwd", running.join("lib/part-10/module.js")).unwrap();
+    // What leads out of the tree is not followed, even to the right bytes.
+    fs::rename(running.join("lib/part-10/module.js"), rig.staging("elsewhere.js")).unwrap();
+    symlink(rig.staging("elsewhere.js"), running.join("lib/part-10/module.js")).unwrap();
+    fs::rename(running.join("lib/part-12"), rig.staging("elsewhere")).unwrap();
+    symlink(rig.staging("elsewhere"), running.join("lib/part-12")).unwrap();
     tree.content("lib/part-07/module.js")[5] ^= 1;
     let second = rig.publish(&tree, "two");
     let report = rig.fetch(&second, "b", Some("a")).unwrap();
     rig.assert_whole("b", &tree, &second);
-    assert_eq!(report.reused, report.files - 4, "{report:?}");
+    assert_eq!(report.reused, report.files - 5, "{report:?}");
     // One block of lib.so was rotten, the others were right.
     assert!(report.reused_blocks >= 4, "{report:?}");
     // A running release without a readable index, or none at all, costs only bytes.
@@ -294,7 +299,7 @@ fn verify_names_each_difference() {
     rig.fetch(&files, "a", None).unwrap();
     let live = rig.staging("a").join("tree");
     let set_mode = |path: &str, mode| {
-        fs::set_permissions(live.join(path), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        fs::set_permissions(live.join(path), PermissionsExt::from_mode(mode)).unwrap();
     };
     remake(&live.join("bin/run"), b"#!/bin/su\n");
     set_mode("bin/run", 0o555);
