@@ -4,6 +4,7 @@
 mod fetch_disks;
 mod foreign;
 mod kill;
+mod remote;
 mod rig;
 mod tars;
 mod web_nginx;

@@ -99,7 +99,7 @@ impl Reader<'_> {
         let mut has_recipe = false;
         for entry in &entries {
             let Some(path) = self.name(&entry.path) else { continue };
-            has_recipe |= path.as_str() == recipe::FILE;
+            has_recipe |= path.as_str() == recipe::FILE && matches!(entry.kind, Kind::File { .. });
             if let Some((kind, piece)) = self.piece(&path, entry)? {
                 match sequence.write(&wire::Entry { path: path.clone(), kind }) {
                     Ok(_) => pieces.push((path, piece)),

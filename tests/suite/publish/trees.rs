@@ -229,13 +229,18 @@ fn a_path_that_is_missing_or_no_directory_and_a_tree_without_recipe_are_problems
     room.fleet.write("apps/a/app.toml", "path = \"apps/nowhere\"\n");
     room.fleet.write("apps/b/app.toml", "path = \"README.md\"\n");
     room.fleet.write("apps/c/app.toml", "path = \"environments\"\n");
-    room.fleet.write("environments/staging.toml", "[apps]\na = \"follow\"\nb = \"follow\"\nc = \"follow\"\n");
+    room.fleet.write("apps/d/app.toml", "path = \"apps/d/tree\"\n");
+    room.fleet.write("apps/d/tree/other.toml", "format = 1\n");
+    symlink("other.toml", room.fleet.repository().join("apps/d/tree/release.toml")).unwrap();
+    let all: String = ["a", "b", "c", "d"].iter().map(|app| format!("{app} = \"follow\"\n")).collect();
+    room.fleet.write("environments/staging.toml", format!("[apps]\n{all}"));
     room.fleet.commit("paths");
     let told = room.problems();
     for expected in [
         "apps/a/app.toml:1: there is no directory apps/nowhere at main",
         "apps/b/app.toml:1: README.md is not a directory",
         "apps/c/app.toml:1: the tree has no release.toml at its root",
+        "apps/d/app.toml:1: the tree has no release.toml at its root",
     ] {
         assert!(told.contains(expected), "{expected}\n{told}");
     }
