@@ -98,6 +98,7 @@ fn parsed(text: &str) -> Table {
     text.parse().unwrap_or_default()
 }
 
+#[expect(clippy::disallowed_methods, reason = "a file that a person named or wrote, before there is a turn")]
 fn existing(path: &Path) -> Result<Option<Table>, Failure> {
     match std::fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -117,6 +118,7 @@ fn is_root(bytes: &[u8]) -> Result<(), Failure> {
     begun.map(drop).map_err(|source| refresh::Failure::Trust { path, source }.into())
 }
 
+#[expect(clippy::disallowed_methods, reason = "a file that a person named or wrote, before there is a turn")]
 fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(bytes),

@@ -4,6 +4,8 @@
 //! (types that cannot be wrong). Never here: what the environment wants (signed, `protocol::desired`) or what the
 //! device remembers (`io/journal`).
 
+#![allow(clippy::disallowed_methods, reason = "fragments are read here, and written nowhere")]
+
 mod error;
 mod fragments;
 mod merged;
