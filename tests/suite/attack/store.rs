@@ -1,6 +1,7 @@
 //! The trust store: what it remembers, what it reports when it is lost, and when the entity tag may be used.
 
 use tidelock_protocol::digest::Digest;
+use tidelock_protocol::trust::Error;
 
 use super::*;
 
@@ -101,13 +102,27 @@ fn the_tag_is_used_only_after_a_complete_walk() {
 }
 
 #[test]
-fn the_tag_of_other_bytes_is_never_sent() {
+fn the_tag_of_bytes_that_are_no_longer_stored_is_never_sent() {
     let mut world = World::new(Order::TimestampFirst);
+    let old = world.site.repository().clone();
     world.site.repository().publish(&["timestamp"]);
-    let bytes = world.site.repository().files["metadata/timestamp.json"].clone();
-    std::fs::write(world.scratch.join("trust/timestamp.json"), bytes).unwrap();
-    world.update().unwrap();
+    let newer = world.site.repository().files["metadata/timestamp.json"].clone();
+    // As a cut between a new timestamp and the record of its walk leaves it.
+    std::fs::write(world.scratch.join("trust/timestamp.json"), newer).unwrap();
+    *world.site.repository() = old;
+    disbelieved!(world.update(), Error::Rollback { found: 1, stored: 2, .. });
     assert!(!world.site.take_asked().join(" ").contains('='));
+}
+
+#[test]
+fn the_tag_of_bytes_that_were_not_stored_is_never_sent() {
+    let mut world = World::new(Order::TimestampFirst);
+    world.site.repository()["timestamp"]["x-other"] = Value::Bool(true);
+    world.site.repository().publish_again("timestamp");
+    for _ in 0..2 {
+        world.update().unwrap();
+        assert!(!world.site.take_asked().join(" ").contains('='), "same version, other words");
+    }
 }
 
 #[test]
