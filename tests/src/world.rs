@@ -4,6 +4,7 @@
 //! Never here: what is expected of them; and nothing that the programs should do themselves.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -56,6 +57,8 @@ impl Ran {
 pub struct Fleet {
     directory: PathBuf,
     server: PathBuf,
+    /// Where the publisher reads the repository; none: on this disk.
+    url: Option<String>,
 }
 
 impl Fleet {
@@ -66,7 +69,28 @@ impl Fleet {
     pub fn init(directory: &Path) -> Self {
         let server = Ours::Server.path();
         output(person(&mut Command::new(&server)).arg("init").arg(directory));
-        Self { directory: directory.to_owned(), server }
+        Self { directory: directory.to_owned(), server, url: None }
+    }
+
+    /// From now on commits are pushed to `url`, and the publisher reads them there.
+    ///
+    /// # Panics
+    /// When git fails.
+    pub fn hosted_at(mut self, url: &str) -> Self {
+        self.git(&["remote", "add", "origin", url]);
+        self.url = Some(url.to_owned());
+        self.push();
+        self
+    }
+
+    /// Pushes the branch, where the repository is hosted elsewhere.
+    ///
+    /// # Panics
+    /// When git fails.
+    pub fn push(&self) {
+        if self.url.is_some() {
+            self.git(&["push", "--quiet", "origin", "HEAD"]);
+        }
     }
 
     /// The repository that the team edits.
@@ -116,10 +140,20 @@ impl Fleet {
     pub fn commit(&self, subject: &str) -> String {
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "--message", subject]);
+        self.push();
         self.git(&["rev-parse", "HEAD"])
     }
 
-    /// Adds the demo's web app under the name `app`, answering on `port`, wanted by `staging`; does not commit.
+    /// Lets `staging` want these apps, each as it is at the newest commit, and nothing else; does not commit.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn want(&self, apps: &[&str]) {
+        let lines: String = apps.iter().map(|app| format!("{app} = \"follow\"\n")).collect();
+        self.write("environments/staging.toml", format!("[apps]\n{lines}"));
+    }
+
+    /// Adds the demo's web app under the name `app`, answering on `port`; does not commit.
     ///
     /// # Panics
     /// When a file cannot be written.
@@ -137,7 +171,7 @@ timeout = 10
 name = \"answers\"
 http = \"http://127.0.0.1:{port}/health\"
 interval = 1
-deadline = 3
+deadline = 2
 "
         );
         self.write(&format!("apps/{app}/tree/release.toml"), recipe);
@@ -146,11 +180,6 @@ deadline = 3
         let program = self.repository().join(format!("apps/{app}/tree/bin/web"));
         fs::create_dir_all(program.parent().unwrap()).unwrap();
         fs::copy(Ours::DemoWeb.path(), program).unwrap();
-        let environment = self.repository().join("environments/staging.toml");
-        let mut text = fs::read_to_string(&environment).unwrap();
-        text = text.replacen("[apps]\n", &format!("[apps]\n{app} = \"follow\"\n"), 1);
-        assert!(text.contains(&format!("\n{app} = ")), "environments/staging.toml has no [apps]:\n{text}");
-        fs::write(environment, text).unwrap();
     }
 
     /// Runs a command of `tidelock-server` on this fleet.
@@ -173,7 +202,8 @@ deadline = 3
     pub fn command(&self, command: &str) -> Command {
         let mut program = Command::new(&self.server);
         program.arg(command);
-        program.arg("--fleet").arg(self.repository()).arg("--keys").arg(self.keys());
+        let repository = self.url.as_ref().map_or_else(|| self.repository().into(), OsString::from);
+        program.arg("--fleet").arg(repository).arg("--keys").arg(self.keys());
         program.arg("--out").arg(self.out()).arg("--state").arg(self.state());
         program
     }
@@ -252,6 +282,26 @@ impl Device {
         fs::write(self.root.join(format!("etc/tidelock/config.d/{name}.toml")), text).unwrap();
     }
 
+    /// Has it trust the servers of an authority, and no others.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn trusts(&self, ca: &Path) {
+        fs::copy(ca, self.root.join("etc/tidelock/ca.pem")).unwrap();
+        self.configure("ca", "ca_file = \"/etc/tidelock/ca.pem\"\n");
+    }
+
+    /// Gives it a certificate of its own.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn carries(&self, pair: &Pair) {
+        fs::copy(&pair.chain, self.root.join("etc/tidelock/client.pem")).unwrap();
+        fs::copy(&pair.key, self.root.join("etc/tidelock/client.key")).unwrap();
+        let (cert, key) = ("/etc/tidelock/client.pem", "/etc/tidelock/client.key");
+        self.configure("client", &format!("client_cert = \"{cert}\"\nclient_key = \"{key}\"\n"));
+    }
+
     /// Joins a fleet that is served at `url`.
     ///
     /// # Panics
@@ -316,6 +366,48 @@ impl Device {
     }
 }
 
+/// `tidelock run` on a device; ends on drop.
+#[derive(Debug)]
+pub struct Daemon(Child);
+
+impl Daemon {
+    /// Starts it; what it says goes to the file `log`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(device: &Device, log: &Path) -> Self {
+        let log = fs::File::create(log).unwrap();
+        let mut command = device.command(&["run"]);
+        Self(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+    }
+
+    /// Has it ask the server at once.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn poke(&self) {
+        let id = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+        rustix::process::kill_process(id, rustix::process::Signal::USR1).unwrap();
+    }
+
+    /// Asks it to end.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub fn stop(mut self) {
+        terminate(&mut self.0);
+        let ended = self.0.wait().unwrap();
+        assert!(ended.success(), "`tidelock run` did not end well when it was asked to: {ended}");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        terminate(&mut self.0);
+        drop(self.0.wait());
+    }
+}
+
 /// A supervisor of one web app, beside the agent; ends on drop, its web process with it.
 #[derive(Debug)]
 pub struct Supervisor {
@@ -332,6 +424,8 @@ impl Supervisor {
         let socket = device.root().join(format!("{app}.socket"));
         let settings = format!("SUPERVISOR={}\n", socket.display());
         fs::write(device.root().join(format!("etc/tidelock/apps/{app}.env")), settings).unwrap();
+        // Where the agent is root, an app without a user of its own needs its owner's leave.
+        device.configure(app, &format!("allow_root_apps = [\"{app}\"]\n"));
         let mut command = Command::new(Ours::DemoWeb.path());
         command.arg("supervise").arg(&socket).env("PORT", address.port().to_string());
         let child = command.stdin(Stdio::piped()).spawn().unwrap();
@@ -347,7 +441,16 @@ impl Supervisor {
 
     /// What the web process says at `/`; none when nothing answers.
     pub fn page(&self) -> Option<String> {
-        let answer: Answer = Client::connect(self.address, None).ok()?.get("/", &[]).ok()?;
+        self.ask("/")
+    }
+
+    /// The process id of the web process; none when nothing answers.
+    pub fn web_id(&self) -> Option<u32> {
+        self.ask("/pid")?.parse().ok()
+    }
+
+    fn ask(&self, path: &str) -> Option<String> {
+        let answer: Answer = Client::connect(self.address, None).ok()?.get(path, &[]).ok()?;
         Some(String::from_utf8_lossy(&answer.body).trim_end().to_owned())
     }
 

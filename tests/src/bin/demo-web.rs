@@ -2,8 +2,8 @@
 //! very file, compiled, is the executable that the demo commits to its fleet repository.
 //!
 //! `supervise SOCKET` runs beside the agent and outlives it; `start` and `stop` are the hooks, which ask it over the
-//! socket that `SUPERVISOR` names; `serve` is the web process: it answers `/` with `page.txt` and `/health` with what
-//! `health.txt` says, both read once at its start, from the directory it was started in.
+//! socket that `SUPERVISOR` names; `serve` is the web process: it answers `/` with `page.txt`, `/health` with what
+//! `health.txt` says, both read once at its start from the directory it was started in, and `/pid`.
 
 use std::io::{BufRead, BufReader, Error, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
@@ -152,8 +152,10 @@ fn respond(mut client: TcpStream, page: &str, healthy: bool) -> Result<()> {
     while lines.read_line(&mut line)? > 2 {
         line.clear();
     }
+    let id = std::process::id().to_string();
     let (status, body) = match request.split(' ').nth(1) {
         Some("/") => ("200 OK", page),
+        Some("/pid") => ("200 OK", id.as_str()),
         Some("/health") if healthy => ("200 OK", "good\n"),
         Some("/health") => ("503 Service Unavailable", "bad\n"),
         _ => ("404 Not Found", "nothing here\n"),
