@@ -266,11 +266,8 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
                 n += 1;
             }
             _ => match star {
-                Some((at, held)) if name[held] != b'/' => {
-                    star = Some((at, held + 1));
-                    p = at + 1;
-                    n = held + 1;
-                }
+                // The star holds one byte more; its own arm notes that.
+                Some((at, held)) if name[held] != b'/' => (p, n) = (at, held + 1),
                 _ => return false,
             },
         }
