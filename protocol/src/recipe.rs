@@ -32,12 +32,10 @@
 
 mod read;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::desired::Tuning;
 use crate::tree::{self, TreePath};
 
 /// Name of the file at the tree's root.
@@ -161,30 +159,6 @@ impl Recipe {
     pub fn parse(text: &str) -> Result<Self, Error> {
         read::recipe(text).map_err(Error)
     }
-
-    /// The same with the numbers that the environment sets, each for all checks or hooks.
-    #[must_use]
-    pub fn tuned(mut self, tuning: &Tuning) -> Self {
-        let set = |number: &mut u32, tuned: Option<u32>| *number = tuned.unwrap_or(*number);
-        set(&mut self.hooks.timeout, tuning.timeout);
-        for check in &mut self.checks {
-            set(&mut check.grace, tuning.grace);
-            set(&mut check.interval, tuning.interval);
-            set(&mut check.deadline, tuning.deadline);
-            set(&mut check.successes, tuning.successes);
-        }
-        self
-    }
-
-    /// The programs that must stand in the tree, executable. What a shell will look for nobody can say before.
-    pub fn programs(&self) -> BTreeSet<TreePath> {
-        let asked = self.checks.iter().filter_map(|check| match &check.probe {
-            Probe::Command(command) => Some(command),
-            _ => None,
-        });
-        let commands = self.hooks.start.iter().chain(&self.hooks.stop).chain(asked);
-        commands.filter_map(|command| command.in_tree()?.ok()).collect()
-    }
 }
 
 impl Command {
@@ -198,7 +172,10 @@ impl Command {
 
     /// The path of a program that is named relative to the tree, or why it cannot be one. `None` for a shell, an
     /// absolute path, and a bare name, which the system looks for.
-    fn in_tree(&self) -> Option<Result<TreePath, tree::Error>> {
+    ///
+    /// # Errors
+    /// A path that leads out of the tree; a recipe with such a command is refused.
+    pub fn in_tree(&self) -> Option<Result<TreePath, tree::Error>> {
         let Self::Words(words) = self else { return None };
         let program = words.first().filter(|program| program.contains('/') && !program.starts_with('/'))?;
         Some(program.strip_prefix("./").unwrap_or(program).parse())

@@ -64,8 +64,11 @@ fn the_recorded_file_is_read_as_it_was_meant() {
         (&runs.probe, &ran.probe),
         (&Probe::Unit("web.service".into()), &Probe::LastRun("backup.timer".into()))
     );
-    let programs: Vec<String> = release.programs().iter().map(ToString::to_string).collect();
-    assert_eq!(programs, ["bin/check", "bin/start"]);
+    let in_tree = |command: &Command| command.in_tree().map(|path| path.unwrap().to_string());
+    assert_eq!(in_tree(release.hooks.start.as_ref().unwrap()).as_deref(), Some("bin/start"));
+    assert_eq!(in_tree(release.hooks.stop.as_ref().unwrap()), None);
+    let words = |words: &[&str]| Command::Words(words.iter().map(|word| (*word).to_owned()).collect());
+    assert_eq!((in_tree(&words(&["python3", "bin/x"])), in_tree(&words(&["/bin/x"]))), (None, None));
 }
 
 #[test]
@@ -164,17 +167,5 @@ fn values_that_could_do_harm_are_refused() {
     for good in ["http://h", "https://h:8443/x", "http://[::1]/", "http://[::1]:80/", "http://h?x=1"] {
         let text = format!("format = 1\n[[check]]\nname = \"a\"\nhttp = {good:?}\n");
         Recipe::parse(&text).unwrap();
-    }
-}
-
-#[test]
-fn tuning_overrides_numbers_and_nothing_else() {
-    let plain = Recipe::parse(WHOLE).unwrap();
-    assert_eq!(plain.clone().tuned(&Tuning::default()), plain);
-    let tuning = Tuning { deadline: Some(5), successes: Some(9), timeout: Some(7), ..Tuning::default() };
-    let tuned = plain.clone().tuned(&tuning);
-    assert_eq!(tuned.hooks.timeout, 7);
-    for (before, after) in plain.checks.iter().zip(&tuned.checks) {
-        assert_eq!(*after, Check { deadline: 5, successes: 9, ..before.clone() });
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::limits::{PATH_BYTES, RELEASE_BYTES};
 use tidelock_protocol::names::{AppName, Platform, Version};
-use tidelock_protocol::recipe::{self, Recipe};
+use tidelock_protocol::recipe::{self, Probe, Recipe};
 use tidelock_protocol::tree::{self as wire, File, Mode, Sequence, TreePath};
 
 use super::Error;
@@ -71,7 +71,7 @@ pub(super) fn check(
                     Some(blobs) => blobs,
                     none => none.insert(repository.blobs()?),
                 };
-                let mut reader = Reader { blobs, path, place, problems };
+                let mut reader = Reader { blobs, path, place, problems, recipe: None };
                 Files::Entries(reader.read(repository.entries(id)?)?)
             }
         };
@@ -88,6 +88,8 @@ struct Reader<'a> {
     /// Where the configuration names it.
     place: &'a Place,
     problems: &'a mut Problems,
+    /// What the tree says of how it is run, once that was read.
+    recipe: Option<Recipe>,
 }
 
 impl Reader<'_> {
@@ -114,7 +116,37 @@ impl Reader<'_> {
             );
             self.problems.add(self.place.clone(), text);
         }
+        self.programs(&pieces);
         Ok(pieces)
+    }
+
+    /// Notes programs that the recipe names in the tree and that cannot be run there.
+    fn programs(&mut self, pieces: &[(TreePath, Piece)]) {
+        let Some(recipe) = self.recipe.take() else { return };
+        let find = |path: &str| {
+            let at = pieces.binary_search_by(|(known, _)| known.as_str().cmp(path)).ok()?;
+            pieces.get(at).map(|(_, piece)| piece)
+        };
+        let asked = recipe.checks.iter().filter_map(|check| match &check.probe {
+            Probe::Command(command) => Some(command),
+            _ => None,
+        });
+        let commands = recipe.hooks.start.iter().chain(&recipe.hooks.stop).chain(asked);
+        for program in commands.filter_map(|command| command.in_tree()?.ok()) {
+            let steps = program.as_str().match_indices('/').map(|(at, _)| &program.as_str()[..at]);
+            let what = match find(program.as_str()) {
+                Some(Piece::File { mode: Mode::Plain, .. }) => {
+                    "is not executable: git update-index --chmod=+x"
+                }
+                Some(Piece::Directory) => "is a directory",
+                // Behind a link it may well be there.
+                None if !steps.into_iter().any(|step| matches!(find(step), Some(Piece::Link(_)))) => {
+                    "is not in the tree"
+                }
+                _ => continue,
+            };
+            self.problem(recipe::FILE, 0, format!("names the program {program}, which {what}"));
+        }
     }
 
     fn name(&mut self, path: &[u8]) -> Option<TreePath> {
@@ -191,7 +223,7 @@ impl Reader<'_> {
                         .into_iter()
                         .for_each(|problem| self.problem(path.as_str(), problem.line, problem.message));
                 }
-                Ok(Ok(_)) => {}
+                Ok(Ok(recipe)) => self.recipe = Some(recipe),
             }
         }
         Ok(())

@@ -224,6 +224,30 @@ fn publish_before(room: &Room) {
 }
 
 #[test]
+fn programs_that_the_recipe_names_stand_in_the_tree_and_can_be_run() {
+    let room = with_web("programs");
+    let hooks = |start: &str| {
+        let check = "[[check]]\nname = \"own\"\ncommand = [\"libexec/check\"]\n";
+        let recipe =
+            format!("format = 1\n[hooks]\nstart = [\"./bin/{start}\"]\nstop = [\"bin\", \"stop\"]\n{check}");
+        room.fleet.write("apps/web/tree/release.toml", &recipe);
+        room.fleet.commit(start);
+    };
+    room.fleet.write("apps/web/tree/bin/plain", "#!/bin/sh\n");
+    hooks("plain");
+    let told = room.problems();
+    let file = "apps/web/tree/release.toml: names the program";
+    assert!(told.contains(&format!("{file} bin/plain, which is not executable: git update-index")), "{told}");
+    assert!(told.contains(&format!("{file} libexec/check, which is not in the tree")), "{told}");
+    // Right, and behind a link, where only the device will know.
+    room.fleet.git(&["update-index", "--chmod=+x", "apps/web/tree/bin/plain"]);
+    symlink("bin", room.fleet.repository().join("apps/web/tree/libexec")).unwrap();
+    room.fleet.git(&["add", "apps/web/tree/libexec"]);
+    room.fleet.git(&["commit", "--quiet", "--message", "right"]);
+    room.published();
+}
+
+#[test]
 fn a_path_that_is_missing_or_no_directory_and_a_tree_without_recipe_are_problems() {
     let room = Room::new("paths");
     room.fleet.write("apps/a/app.toml", "path = \"apps/nowhere\"\n");
