@@ -2,12 +2,14 @@
 //!
 //! Never here: programs of somebody else's (`program`).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// A program of this workspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ours {
     /// `tidelock`
     Agent,
@@ -22,11 +24,17 @@ pub enum Ours {
 }
 
 impl Ours {
-    /// Where it is, built from the sources as they are.
+    /// Where it is, built from the sources as they were when it was first asked for in this process.
     ///
     /// # Panics
     /// When it does not compile; with what the compiler says.
     pub fn path(self) -> PathBuf {
+        static BUILT: Mutex<BTreeMap<Ours, PathBuf>> = Mutex::new(BTreeMap::new());
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        built.entry(self).or_insert_with(|| self.build()).clone()
+    }
+
+    fn build(self) -> PathBuf {
         let (package, name, feature) = match self {
             Self::Agent => ("tidelock", "tidelock", None),
             Self::AgentWithTestClock => ("tidelock", "tidelock", Some("test-clock")),

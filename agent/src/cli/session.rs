@@ -116,7 +116,7 @@ impl Session {
 
     /// Waits, unless somebody asks the command to end.
     pub(super) fn pause(&self, time: Duration) -> Result<(), Failure> {
-        if self.wake.pause(time) == Woken::Stopped { Err(turn::Error::Stopped.into()) } else { Ok(()) }
+        if self.wake.wait(None, time) == Woken::Stopped { Err(turn::Error::Stopped.into()) } else { Ok(()) }
     }
 
     /// One turn of a process that remembers nothing.
@@ -127,7 +127,7 @@ impl Session {
         act: impl FnOnce(&mut Turn<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let (site, wake, mut memories) = (&self.site, &self.wake, Memories::default());
-        act(&mut Turn { site, wake, lock, memories: &mut memories, publisher })
+        act(&mut Turn { site, wake, lock, memories: &mut memories, publisher, rhythm: None })
     }
 }
 

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Error, Fragment, Place, Unknown};
 
 /// All keys that this version knows, tables flattened; any `labels.<key>` is known as well.
-const KNOWN: [&str; 16] = [
+pub(super) const KNOWN: [&str; 16] = [
     "url",
     "environment",
     "id",

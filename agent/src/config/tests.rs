@@ -73,6 +73,21 @@ fn every_key_is_taken_and_file_names_lie_below_the_root() {
 }
 
 #[test]
+fn the_example_names_every_key_and_nothing_else() {
+    let text = include_str!("../../../docs/config.example.toml").to_owned();
+    let merged = Merged::of(&[Fragment { path: "config.example.toml".into(), text: text.clone() }]).unwrap();
+    merged.refuse_unknown().unwrap();
+    Settings::of(&merged, &Paths::under(Path::new("/"))).unwrap();
+    for key in merged::KNOWN {
+        let word = key.rsplit('.').next().unwrap();
+        assert!(
+            text.lines().any(|line| line.starts_with(&format!("{word} = "))),
+            "{key} is not in the example"
+        );
+    }
+}
+
+#[test]
 fn later_layers_win_key_by_key_and_only_toml_files_count() {
     let room = Room::new();
     write(&room, "usr/lib/tidelock/config.toml", "poll = \"1h\"\nkeep = 3\nurl = \"http://vendor\"\n");

@@ -32,7 +32,7 @@ pub struct Me<'a> {
     pub labels: &'a BTreeMap<LabelKey, String>,
 }
 
-/// A build that the environment wants on this device, and that this device is not.
+/// A build that the environment wants on this device, and that this device is not and does not try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entering<'a> {
     /// The release.
@@ -43,7 +43,7 @@ pub struct Entering<'a> {
     pub build: &'a Build,
 }
 
-/// The builds that this device is not and may enter: what the roles of the apps are asked about.
+/// The builds that this device may enter and has not begun to: what the roles of the apps are asked about.
 pub fn entering<'a>(desired: &'a Desired, me: Me<'_>, device: &Device) -> BTreeMap<AppName, Entering<'a>> {
     let absent = App::default();
     let entering = |name: &AppName| {
@@ -51,7 +51,8 @@ pub fn entering<'a>(desired: &'a Desired, me: Me<'_>, device: &Device) -> BTreeM
         let (platform, build) = choice.stable.build_for(me.platform)?;
         let setup = Setup { tree: build.tree, tuning: choice.tuning, version: None };
         let app = device.apps.get(name).unwrap_or(&absent);
-        let is = app.standing().is_some_and(|standing| standing.setup.is(&setup));
+        let is = app.standing().is_some_and(|standing| standing.setup.is(&setup))
+            || app.trial.as_ref().is_some_and(|trial| trial.to.is(&setup));
         let refused = refused(app, &setup, choice.retry).is_some();
         (!is && !refused).then_some(Entering { version: &choice.stable.version, platform, build })
     };

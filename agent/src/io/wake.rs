@@ -35,6 +35,7 @@ pub enum Woken {
 pub struct Wake {
     stop: Arc<AtomicBool>,
     poke: Arc<AtomicBool>,
+    mortal: Arc<AtomicBool>,
     signals: UnixStream,
     intents: Option<OwnedFd>,
 }
@@ -47,12 +48,15 @@ impl Wake {
     pub fn listen() -> io::Result<Self> {
         let (signals, write) = UnixStream::pair()?;
         signals.set_nonblocking(true)?;
-        let (stop, poke) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let [stop, poke, mortal] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&mortal))?;
+        }
         for (signal, flag) in [(SIGTERM, &stop), (SIGINT, &stop), (SIGUSR1, &poke)] {
             signal_hook::flag::register(signal, Arc::clone(flag))?;
             signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
         }
-        Ok(Self { stop, poke, signals, intents: None })
+        Ok(Self { stop, poke, mortal, signals, intents: None })
     }
 
     /// Listens to records that get their name in `journal` as well. One that cannot be watched is only not listened to:
@@ -68,6 +72,20 @@ impl Wake {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Does `work`, which waits for others and hears nothing meanwhile: a wish to end then ends the process itself, as a
+    /// crash would, from which every record on disk leads on.
+    pub fn mortal<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.mortal.store(true, Ordering::SeqCst);
+        let done = work();
+        self.mortal.store(false, Ordering::SeqCst);
+        done
+    }
+
+    /// Whether somebody asked for a poll at once, since this was last asked.
+    pub fn was_poked(&self) -> bool {
+        self.poke.swap(false, Ordering::Relaxed)
+    }
+
     /// Whether a long work should be broken off at its next good place: the agent is asked to end, or a person wrote a
     /// wish. A poke waits until the next pause.
     pub fn interrupts(&self) -> bool {
@@ -75,12 +93,12 @@ impl Wake {
         self.stopped() || intent
     }
 
-    /// Waits for at most `time`.
+    /// Waits for at most `time`; not at all while a poke has not been taken by [`Wake::was_poked`].
     pub fn pause(&self, time: Duration) -> Woken {
-        self.wait(None, time)
+        if self.poke.load(Ordering::Relaxed) { Woken::Poked } else { self.wait(None, time) }
     }
 
-    /// Waits until `ready` can be read, or for at most `time`.
+    /// Waits until `ready` can be read, or for at most `time`; each event is told once.
     pub fn wait(&self, ready: Option<BorrowedFd<'_>>, time: Duration) -> Woken {
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         fds.extend(self.intents.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
@@ -93,7 +111,7 @@ impl Wake {
         let intent = self.intents.as_ref().is_some_and(|fd| wrote_intent(fd.as_fd()));
         if self.stopped() {
             Woken::Stopped
-        } else if self.poke.swap(false, Ordering::Relaxed) {
+        } else if self.poke.load(Ordering::Relaxed) {
             Woken::Poked
         } else if intent {
             Woken::Intent

@@ -49,6 +49,8 @@ impl Turn<'_> {
         let (paths, lock) = (&self.site.paths, self.lock);
         match step {
             Step::Wait { pause } => {
+                let left = self.rhythm.as_ref().map_or(pause, |rhythm| rhythm.left());
+                let pause = pause.min(left);
                 if self.wake.pause(pause) == Woken::Stopped {
                     return Err(Error::Stopped);
                 }
@@ -90,14 +92,30 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Polls when it is time to: in the middle of a long trial too, since a newer wish ends it.
+    pub(super) fn poll_if_due(&mut self) {
+        let poked = self.wake.was_poked();
+        if self.rhythm.as_ref().is_some_and(|rhythm| poked || rhythm.left().is_zero()) {
+            let polled = self.poll();
+            self.rhythm.iter_mut().for_each(|rhythm| rhythm.after(&polled));
+        }
+    }
+
     /// Asks the publisher for news, and keeps how that went for whoever asks.
     ///
     /// # Errors
     /// Whatever kept it from being known whether there is any.
     pub fn poll(&mut self) -> Result<(), Failure> {
-        let polled = self.publisher.poll(self.site);
+        let polled = self.wake.mortal(|| self.publisher.poll(self.site));
+        let problem = polled.as_ref().err().map(|error| in_words(error));
         let mut told = self.site.journal.told();
-        told.polled = Some((self.publisher.now().wall, polled.as_ref().err().map(|error| in_words(error))));
+        // A publisher that is away for a day is not worth a line per poll.
+        match (told.polled.take().and_then(|(_, before)| before), &problem) {
+            (before, Some(problem)) if before.as_ref() != Some(problem) => log::warn!("{problem}"),
+            (Some(before), None) => log::info!("the publisher answers again, after: {before}"),
+            _ => {}
+        }
+        told.polled = Some((self.publisher.now().wall, problem));
         self.site.journal.keep_told(self.lock, &told)?;
         polled
     }
@@ -116,7 +134,7 @@ impl Turn<'_> {
     fn index(&mut self, app: &AppName, tree: Digest, index: File) -> Result<(), Error> {
         let staged = self.site.paths.staged(app, &tree);
         let found = match self.publisher.connect(self.site) {
-            Ok(http) => fetch::index(http, &signed(index), &tree, &staged),
+            Ok(http) => self.wake.mortal(|| fetch::index(http, &signed(index), &tree, &staged)),
             Err(failure) => return Err(failure.into()),
         };
         match found {
@@ -142,7 +160,7 @@ impl Turn<'_> {
         let job =
             fetch::Job { index: &index, bundle: &bundle, tree: &tree, staging: &staging, running, reuse };
         let (http, wake) = (self.publisher.connect(self.site)?, self.wake);
-        match fetch::tree(http, &job, &|| wake.interrupts()) {
+        match wake.mortal(|| fetch::tree(http, &job, &|| wake.interrupts())) {
             Ok(report) => {
                 let fetch::Report { bytes, requests, files, resumed, reused, .. } = report;
                 log::info!(

@@ -62,6 +62,8 @@ pub struct Turn<'a> {
     pub memories: &'a mut Memories,
     /// What the publisher says.
     pub publisher: &'a mut Publisher,
+    /// When it is asked; none: only when the command says so.
+    pub rhythm: Option<&'a mut Rhythm>,
 }
 
 impl Turn<'_> {
@@ -72,6 +74,7 @@ impl Turn<'_> {
     pub fn run(&mut self) -> Result<Rest, Error> {
         self.tidy_up()?;
         loop {
+            self.poll_if_due();
             let (step, why) = self.preview()?;
             if let Step::Rest { again } = step {
                 return Ok(Rest { why, again });
@@ -88,7 +91,7 @@ impl Turn<'_> {
     /// This device's own disk.
     pub fn preview(&mut self) -> Result<(Step, Why), Error> {
         let device = look::device(self.site, &self.memories.0)?.0;
-        self.publisher.ask_offers(self.site, &device);
+        self.wake.mortal(|| self.publisher.ask_offers(self.site, &device));
         let asked = self.ask(&device);
         self.tell(&asked.1)?;
         Ok(asked)

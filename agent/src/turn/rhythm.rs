@@ -15,8 +15,7 @@ pub struct Rhythm {
     every: Duration,
     seed: u64,
     failures: u32,
-    /// Time since boot of the next poll.
-    pub next: Duration,
+    next: Duration,
 }
 
 /// A number that is always the same for the device called `id`.
@@ -31,8 +30,13 @@ impl Rhythm {
         Self { every, seed, failures: 0, next: clock::since_boot() + poll::first(every, seed) }
     }
 
+    /// How long it is until the next poll.
+    pub fn left(&self) -> Duration {
+        self.next.saturating_sub(clock::since_boot())
+    }
+
     /// Sets the next poll, now that this one ended.
-    pub fn after(&mut self, polled: &Result<(), Failure>) {
+    pub(super) fn after(&mut self, polled: &Result<(), Failure>) {
         let boot = clock::since_boot();
         let polled = match polled {
             Ok(()) => {

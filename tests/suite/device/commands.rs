@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::fs::File;
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{FlockOperation, flock};
 use tidelock_tests::program::{run, terminate, until};
 use tidelock_tests::world::Ran;
 
-use super::stage::Stage;
+use super::stage::{RECIPE, Stage};
 
 /// Every file below a directory with its bytes, every link with its target.
 fn everything(stage: &Stage, below: &str) -> Vec<(String, Vec<u8>)> {
@@ -23,6 +27,14 @@ fn start(stage: &Stage, arguments: &[&str]) -> Child {
     let log = File::create(stage.scratch.join("log")).unwrap();
     let mut command: Command = stage.device.command(arguments);
     command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn().unwrap()
+}
+
+/// Ends a daemon by SIGTERM; it ends by itself, or at once while it waits for the network.
+fn end(stage: &Stage, mut daemon: Child) {
+    terminate(&mut daemon);
+    until("the daemon has ended", || Path::new(&format!("/proc/{}/exe", daemon.id())).read_link().is_err());
+    let status = daemon.wait().unwrap();
+    assert!(status.success() || status.signal() == Some(15), "{status}: {}", log(stage));
 }
 
 fn log(stage: &Stage) -> String {
@@ -162,7 +174,7 @@ fn a_reset_trust_begins_again_from_the_root() {
 #[test]
 fn the_daemon_follows_the_fleet_hears_a_person_and_ends_cleanly() {
     let stage = Stage::web("device-daemon-run");
-    let mut daemon = start(&stage, &["run"]);
+    let daemon = start(&stage, &["run"]);
     until("the first release is live", || stage.device.state("web") == "Synced Healthy");
     stage.change("web", "page", Some("two"));
     until("the second one is live", || {
@@ -171,9 +183,70 @@ fn the_daemon_follows_the_fleet_hears_a_person_and_ends_cleanly() {
     let ran = stage.device.run(&["rollback", "web", "--reason", "too blue"]);
     assert_eq!(ran.code, 0, "{}{}", ran.said(), log(&stage));
     assert_eq!(stage.page(), "one");
-    terminate(&mut daemon);
-    assert!(daemon.wait().unwrap().success(), "{}", log(&stage));
+    end(&stage, daemon);
     assert!(!log(&stage).contains("error"), "{}", log(&stage));
+}
+
+#[test]
+fn a_poke_polls_at_once() {
+    let stage = Stage::web("device-poke");
+    stage.update(0);
+    stage.device.configure("test", "poll = \"7d\"\nallow_root_apps = [\"web\"]\n");
+    let daemon = start(&stage, &["run"]);
+    until("the daemon has begun", || log(&stage).contains("asks http://"));
+    stage.change("web", "page", Some("two"));
+    run("kill", &["-USR1", &daemon.id().to_string()]);
+    until("the new release is live", || stage.page() == "two");
+    end(&stage, daemon);
+}
+
+#[test]
+fn a_newer_wish_ends_a_long_trial_and_refuses_nothing() {
+    let stage = Stage::web("device-newer");
+    stage.update(0);
+    let patient = RECIPE.replace("deadline = 1", "deadline = 3600");
+    let bad = "test -e never";
+    stage.change("web", "release.toml", Some(&patient.replace("test -e good", bad)));
+    let daemon = start(&stage, &["run"]);
+    until("the trial is open", || stage.device.state("web") == "OutOfSync Progressing");
+    stage.fleet.write("apps/web/tree/page", "two");
+    stage.change("web", "release.toml", Some(RECIPE));
+    until("the newer release is live", || {
+        stage.page() == "two" && stage.device.state("web") == "Synced Healthy"
+    });
+    end(&stage, daemon);
+    assert!(!stage.device.run(&["why"]).stdout.contains("refused"), "{}", log(&stage));
+}
+
+#[test]
+fn a_publisher_that_falls_silent_does_not_keep_the_agent_from_ending() {
+    let stage = Stage::web("device-silent");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = stage.device.root().join("etc/tidelock/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    fs::write(&config, text.replace(stage.served.url(), &url)).unwrap();
+    let daemon = start(&stage, &["run"]);
+    let (mut asked, _) = silent.accept().unwrap();
+    asked.read_exact(&mut [0; 10]).unwrap();
+    end(&stage, daemon);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_moved_aside_and_the_release_proves_itself_again() {
+    let stage = Stage::web("device-record");
+    stage.update(0);
+    let record = stage.device.root().join("var/lib/tidelock/journal/web.committed.json");
+    fs::write(&record, "{\"format\":1,\"record\":[{\"ser").unwrap();
+    assert_eq!(stage.device.state("web"), "OutOfSync Progressing");
+    assert!(stage.device.run(&["why"]).stdout.contains("unreadable: "));
+    let said = stage.update(0).said();
+    assert!(said.contains("a record cannot be read") && said.contains("open the trial"), "{said}");
+    assert!(record.with_extension("json.unreadable").exists());
+    assert_eq!(
+        (stage.device.state("web").as_str(), stage.story("web").as_str()),
+        ("Synced Healthy", "start")
+    );
 }
 
 #[test]
@@ -183,11 +256,10 @@ fn sigterm_in_a_trial_ends_at_once_and_the_next_turn_goes_on() {
         "format = 1\n[hooks]\nstart = \"touch $TIDELOCK_DATA/began; sleep $(cat wait)\"\ntimeout = 60\n";
     stage.fleet.write("apps/web/tree/wait", "30");
     stage.change("web", "release.toml", Some(slow));
-    let mut daemon = start(&stage, &["run"]);
+    let daemon = start(&stage, &["run"]);
     until("the start hook runs", || stage.device.app("web").join("data/began").exists());
     assert_eq!(stage.device.state("web"), "OutOfSync Progressing");
-    terminate(&mut daemon);
-    assert!(daemon.wait().unwrap().success(), "{}", log(&stage));
+    end(&stage, daemon);
     stage.change("web", "wait", Some("0"));
     stage.update(0);
     assert_eq!(stage.device.state("web"), "Synced Healthy");
