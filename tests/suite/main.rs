@@ -8,4 +8,5 @@ mod device;
 mod fetch;
 mod publish;
 mod tidy;
+mod trust;
 mod web;
