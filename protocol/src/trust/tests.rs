@@ -272,9 +272,18 @@ fn a_timestamp_names_the_snapshot_alone() {
         let odd = changed(timestamp(1, 1, b""), |timestamp| timestamp["meta"] = meta);
         assert!(matches!(rooted().timestamp(None, &sign(&odd, &[4])), Err(Error::Malformed { .. })));
     }
-    let newer = changed(timestamp(1, 1, b""), |timestamp| timestamp["x-tidelock-root"] = json!(2));
-    assert!(rooted().timestamp(None, &sign(&newer, &[4])).unwrap().check_newest_root().is_err());
-    assert!(fresh(b"", 1).check_newest_root().is_ok());
+}
+
+#[test]
+fn the_root_that_a_timestamp_names_must_have_been_seen() {
+    let named = |version: u64| {
+        let naming = changed(timestamp(1, 1, b""), |timestamp| timestamp["x-tidelock-root"] = json!(version));
+        rooted().timestamp(None, &sign(&naming, &[4])).unwrap().check_newest_root()
+    };
+    assert!(named(0).is_ok() && named(1).is_ok());
+    let withheld = named(2).unwrap_err();
+    assert!(matches!(withheld, Error::RootWithheld { named: 2, seen: 1 }) && !withheld.is_expiry());
+    assert!(fresh(b"", 1).check_newest_root().is_ok(), "foreign repositories name none");
 }
 
 #[test]
