@@ -69,7 +69,7 @@ pub(super) fn read<T>(
         table.finish();
         value
     };
-    let fine = document.problems.into_inner().or(problems);
+    let fine = document.problems.into_inner().move_to(problems);
     value.filter(|_| fine)
 }
 

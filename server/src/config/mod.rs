@@ -71,13 +71,10 @@ impl Problems {
         self.0.push(Problem { place, message: message.into() });
     }
 
-    /// `value` when nothing is wrong.
-    ///
-    /// # Errors
-    /// Everything noted so far, in the order of files and lines.
-    pub fn or(mut self, found: &mut Problems) -> bool {
+    /// Moves everything noted here to `all`; whether that was nothing.
+    fn move_to(mut self, all: &mut Problems) -> bool {
         let fine = self.0.is_empty();
-        found.0.append(&mut self.0);
+        all.0.append(&mut self.0);
         fine
     }
 

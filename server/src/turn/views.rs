@@ -7,8 +7,8 @@ use tidelock_protocol::names::{AppName, EnvironmentName};
 
 use super::{Error, Settings, Stopped};
 use crate::config::{self, App, Environment, FILE_BYTES, File, Fleet, Owner, Place, Problems, Texts};
-use crate::git::{Commit, Kind, ObjectId, Pick, Repository, pick};
-use crate::publish::Published;
+use crate::git::{Commit, Kind, ObjectId, Pick, Published as Relation, Repository, pick};
+use crate::publish::{PendingFiles, Published};
 
 /// What the fleet repository says.
 pub(super) struct Views {
@@ -33,16 +33,24 @@ pub(super) struct View {
 
 /// Whether an environment takes the head of its branch.
 pub(super) enum Taken {
-    /// It does; `rewritten` holds the commit that was left and the reason why that was accepted.
+    /// It does.
     Yes {
-        /// Only when history was rewritten.
-        rewritten: Option<(String, String)>,
+        /// Only when history was rewritten, and somebody accepted that.
+        rewritten: Option<Rewrite>,
     },
     /// It stays at what was published from this commit.
     No {
         /// The commit that was published last.
         from: String,
     },
+}
+
+/// A rewritten history that was accepted.
+pub(super) struct Rewrite {
+    /// The commit that was left.
+    pub(super) from: String,
+    /// Why; `None`: that was said before, and the environment has waited for a signature since.
+    pub(super) reason: Option<String>,
 }
 
 impl Views {
@@ -151,8 +159,19 @@ fn taken(
     let relation = repository.relation(commit, &head.id)?;
     Ok(match pick(relation, settings.accept_rewrite.as_deref()) {
         Pick::Take => Taken::Yes { rewritten: None },
-        Pick::TakeRewritten { from, reason } => Taken::Yes { rewritten: Some((from, reason)) },
-        Pick::Stop { from } => Taken::No { from },
+        Pick::TakeRewritten { from, reason } => {
+            Taken::Yes { rewritten: Some(Rewrite { from, reason: Some(reason) }) }
+        }
+        Pick::Stop { from } => {
+            // What waits for a signature was taken from its commit; that was accepted then.
+            let pending = PendingFiles::of(&settings.state).read()?;
+            let waiting = before.and_then(|desired| pending.get(&desired.environment));
+            let commit = waiting.map(|waiting| waiting.desired.source.commit.as_str());
+            match repository.relation(commit, &head.id)? {
+                Relation::Ancestor(_) => Taken::Yes { rewritten: Some(Rewrite { from, reason: None }) },
+                Relation::Never | Relation::Elsewhere(_) => Taken::No { from },
+            }
+        }
     })
 }
 

@@ -73,13 +73,17 @@ fn without_an_online_key_nothing_is_published_and_everything_waits() {
     fs::remove_file(room.fleet.keys().join("online/snapshot.pem")).unwrap();
     room.fleet.write("apps/hello/tree/greeting.txt", "second\n");
     room.fleet.commit("second");
-    let before = listing(&room.fleet.out());
+    let before = listing(&room.fleet.out().join("metadata"));
     let outcome = room.publish().unwrap();
     assert_eq!(outcome.waiting.len(), 2);
     assert!(
         outcome.missing.iter().any(|missing| missing.role == "snapshot" && missing.people == ["snapshot"])
     );
-    assert_eq!(listing(&room.fleet.out()), before);
+    assert_eq!(listing(&room.fleet.out().join("metadata")), before);
+    // The bundle is packed once, although nothing names it yet.
+    let targets = listing(&room.fleet.out().join("targets"));
+    room.publish().unwrap();
+    assert_eq!(listing(&room.fleet.out().join("targets")), targets);
 }
 
 #[test]

@@ -86,3 +86,18 @@ fn an_environment_on_a_branch_of_its_own_stops_alone() {
     assert_eq!(outcome.manifests.len(), 1);
     assert_eq!(room.device().desired("staging").serial, 2);
 }
+
+#[test]
+fn a_rewrite_that_was_accepted_stays_accepted_while_a_signature_is_awaited() {
+    let (room, _) = rewritten("awaited");
+    let key = room.fleet.keys().join("owner/owner.pem");
+    let elsewhere = room.scratch.join("owner.pem");
+    std::fs::rename(&key, &elsewhere).unwrap();
+    let accepted = Settings { accept_rewrite: Some("a secret".into()), ..room.settings() };
+    assert_eq!(turn::once(&accepted).unwrap().waiting.len(), 2);
+    assert_eq!(room.publish().unwrap().stopped, []);
+    std::fs::rename(&elsewhere, &key).unwrap();
+    assert_eq!(room.published().manifests.len(), 2);
+    let audit = std::fs::read_to_string(room.fleet.state().join("audit.jsonl")).unwrap();
+    assert_eq!(audit.matches("rewrite accepted").count(), 2, "once per environment");
+}

@@ -65,10 +65,13 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Error> {
     let mut draft =
         Draft { input, rules, has_old_keys: true, files: Files::default(), plan: Plan::default() };
     let is_whole = draft.all()?;
-    let Draft { files, mut plan, .. } = draft;
+    let Draft { mut files, mut plan, .. } = draft;
     if is_whole {
         plan.effects = order(files);
     } else {
+        // Bundles that nothing names yet are out of everybody's way, and need not be packed again.
+        files.targets.retain(|(name, _)| name.contains(".app."));
+        plan.effects = order(Files { targets: files.targets, ..Files::default() });
         // Without one of the four top-level roles nothing below them can be published.
         let missing = plan.missing.clone();
         let held = plan.manifests.drain(..).map(|desired| Waiting { desired, missing: missing.clone() });
