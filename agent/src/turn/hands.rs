@@ -95,10 +95,18 @@ impl Turn<'_> {
     /// Polls when it is time to: in the middle of a long trial too, since a newer wish ends it.
     pub(super) fn poll_if_due(&mut self) {
         let poked = self.wake.was_poked();
-        if self.rhythm.as_ref().is_some_and(|rhythm| poked || rhythm.left().is_zero()) {
-            let polled = self.poll();
-            self.rhythm.iter_mut().for_each(|rhythm| rhythm.after(&polled));
+        if !self.rhythm.as_ref().is_some_and(|rhythm| poked || rhythm.left().is_zero()) {
+            return;
         }
+        let before = self.site.journal.told().polled.and_then(|(_, problem)| problem);
+        let polled = self.poll();
+        // A publisher that is away for a day is not worth a line per poll.
+        match (before, polled.as_ref().err().map(|error| in_words(error))) {
+            (before, Some(problem)) if before.as_ref() != Some(&problem) => log::warn!("{problem}"),
+            (Some(before), None) => log::info!("the publisher answers again, after: {before}"),
+            _ => {}
+        }
+        self.rhythm.iter_mut().for_each(|rhythm| rhythm.after(&polled));
     }
 
     /// Asks the publisher for news, and keeps how that went for whoever asks.
@@ -109,12 +117,6 @@ impl Turn<'_> {
         let polled = self.wake.mortal(|| self.publisher.poll(self.site));
         let problem = polled.as_ref().err().map(|error| in_words(error));
         let mut told = self.site.journal.told();
-        // A publisher that is away for a day is not worth a line per poll.
-        match (told.polled.take().and_then(|(_, before)| before), &problem) {
-            (before, Some(problem)) if before.as_ref() != Some(problem) => log::warn!("{problem}"),
-            (Some(before), None) => log::info!("the publisher answers again, after: {before}"),
-            _ => {}
-        }
         told.polled = Some((self.publisher.now().wall, problem));
         self.site.journal.keep_told(self.lock, &told)?;
         polled

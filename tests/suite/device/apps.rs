@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use tidelock_tests::authority::Authority;
+use tidelock_tests::served::Served;
+
 use super::stage::Stage;
 
 #[test]
@@ -43,6 +46,21 @@ fn a_bad_release_goes_back_is_refused_and_not_tried_again_until_it_changes() {
     stage.update(0);
     assert_eq!(stage.device.state("web"), "Synced Healthy");
     assert_eq!(stage.story("web"), "start stop start stop start", "it never left what is wanted again");
+}
+
+#[test]
+fn a_check_asks_by_https_whatever_the_certificate_says_and_only_success_passes() {
+    let stage = Stage::web("device-https");
+    let authority = Authority::new(&stage.scratch.join("ca"));
+    let served = Served::start(&stage.fleet.out(), Some(&authority.server("app"))).unwrap();
+    let check = |path: &str| {
+        let limits = "interval = 1\ndeadline = 1\n";
+        format!("format = 1\n[[check]]\nname = \"answers\"\nhttp = \"{}{path}\"\n{limits}", served.url())
+    };
+    stage.change("web", "release.toml", Some(&check("/metadata/timestamp.json")));
+    stage.update(0);
+    stage.change("web", "release.toml", Some(&check("/metadata/nothing.json")));
+    assert!(stage.update(3).stdout.contains("answered 404"));
 }
 
 #[test]
