@@ -336,3 +336,38 @@ fn a_pinned_version_and_a_pinned_tree_stay_while_the_branch_moves() {
     assert_eq!((choices.len(), choices[0].retry, choices[0].tuning.deadline), (2, 2, Some(90)));
     assert_eq!(choices[0].stable.version.as_str(), format!("git-{}", &tree[..12]));
 }
+
+#[test]
+fn a_repository_with_sha256_object_ids_is_read_as_well() {
+    let room = Room::new("sha256");
+    let other = room.scratch.join("other");
+    run(
+        find("git"),
+        &["init", "--quiet", "--object-format=sha256", "--initial-branch=main", other.to_str().unwrap()],
+    );
+    run(
+        find("cp"),
+        &[
+            "-r",
+            &format!("{}/.", room.fleet.repository().join("apps").display()),
+            other.join("apps").to_str().unwrap(),
+        ],
+    );
+    for name in ["fleet.toml", "environments"] {
+        run(
+            find("cp"),
+            &["-r", room.fleet.repository().join(name).to_str().unwrap(), other.to_str().unwrap()],
+        );
+    }
+    let git = |arguments: &[&str]| {
+        let person = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
+        output(Command::new(find("git")).current_dir(&other).args(person).args(arguments))
+    };
+    git(&["add", "--all"]);
+    git(&["commit", "--quiet", "--message", "long ids"]);
+    let fleet = other.to_str().unwrap().to_owned();
+    let outcome =
+        tidelock_server::turn::once(&tidelock_server::turn::Settings { fleet, ..room.settings() }).unwrap();
+    assert_eq!(outcome.commit.id.as_str().len(), 64);
+    assert_eq!(room.device().desired("staging").source.commit.len(), 64);
+}
