@@ -33,6 +33,8 @@ struct Report {
     mode: &'static str,
     /// Whether what was trusted got lost, and no walk has mended it yet.
     trust_lost: bool,
+    /// Whether a time service keeps the clock; if not, times are what signatures say has certainly passed.
+    clock_trusted: bool,
     desired: Option<DesiredReport>,
     /// The last poll of this boot.
     polled: Option<Polled>,
@@ -102,6 +104,9 @@ pub(super) fn status(session: &Session, json: bool) -> Result<Status, Failure> {
     );
     if report.trust_lost {
         text += "trust-lost: what was trusted could not be read; the next complete poll mends it\n";
+    }
+    if !report.clock_trusted {
+        text += "the clock is not synchronised: times below are at least what they say\n";
     }
     match &report.desired {
         None => text += "no verified desired state yet\n",
@@ -193,7 +198,7 @@ fn report(session: &Session) -> Result<Report, Failure> {
     let publisher = Publisher::peek(site)?;
     let (device, _) = look::device(site, &BTreeMap::new())?;
     let Told { polled, why } = site.journal.told();
-    let now = publisher.now().wall;
+    let now = publisher.now();
     let manifest = publisher.manifest();
     let desired = manifest.map(|manifest| &manifest.desired);
     let wanted_names = desired.iter().flat_map(|desired| desired.apps.keys());
@@ -213,13 +218,14 @@ fn report(session: &Session) -> Result<Report, Failure> {
         platform: site.platform.to_string(),
         mode: if site.settings.mode == Mode::Observe { "observe" } else { "apply" },
         trust_lost: publisher.is_lost(),
+        clock_trusted: now.trusted,
         desired: manifest.map(|manifest| DesiredReport {
             serial: manifest.desired.serial,
             commit: manifest.desired.source.commit.clone(),
             author: manifest.desired.source.author.clone(),
             subject: manifest.desired.source.subject.clone(),
             expires: manifest.expires,
-            expired: manifest.expires <= now,
+            expired: manifest.expires <= now.wall,
         }),
         polled: polled.map(|(at, error)| Polled { at, error }),
         apps: apps.collect(),
