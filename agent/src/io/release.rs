@@ -11,7 +11,7 @@ use std::time::Duration;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::limits::RELEASE_BYTES;
 use tidelock_protocol::names::AppName;
-use tidelock_protocol::recipe::{self, Recipe};
+use tidelock_protocol::recipe::{self, Probe, Recipe};
 
 use super::disk;
 use super::lock::Lock;
@@ -121,11 +121,17 @@ fn user_of(recipe: &Recipe, root_apps: &BTreeSet<AppName>, app: &AppName) -> Res
             Some(_) => Err(format!("its user {name} is root by another name")),
             None => Err(format!("this device has no user {name}")),
         },
-        None if root_apps.contains(app) => Ok(None),
+        None if root_apps.contains(app) || !runs_commands(recipe) => Ok(None),
         None => Err(format!(
             "it would run as root: let it name a `user`, or name {app} in `allow_root_apps` here"
         )),
     }
+}
+
+/// Whether anything of the release's is run: files alone need no user.
+fn runs_commands(recipe: &Recipe) -> bool {
+    let hooks = recipe.hooks.start.is_some() || recipe.hooks.stop.is_some();
+    hooks || recipe.checks.iter().any(|check| matches!(check.probe, Probe::Command(_)))
 }
 
 #[cfg(test)]
@@ -163,8 +169,11 @@ mod tests {
         let (none, allowed) = (BTreeSet::new(), BTreeSet::from([web.clone()]));
         let of = |user: Option<&str>, apps| {
             let user = user.map(str::to_owned);
-            user_of(&Recipe { user, ..Recipe::parse("format = 1").unwrap() }, apps, &web)
+            let runs = "format = 1\n[[check]]\nname = \"own\"\ncommand = \"true\"";
+            user_of(&Recipe { user, ..Recipe::parse(runs).unwrap() }, apps, &web)
         };
+        let files = "format = 1\n[[check]]\nname = \"open\"\ntcp = \"localhost:80\"";
+        assert_eq!(user_of(&Recipe::parse(files).unwrap(), &none, &web), Ok(None), "it runs nothing");
         assert!(of(None, &none).unwrap_err().contains("allow_root_apps"));
         assert!(of(Some("root"), &none).unwrap_err().contains("allow_root_apps"));
         assert_eq!(of(None, &allowed), Ok(None));
