@@ -1,6 +1,7 @@
 //! The suites against real programs (nginx, git, strace, file systems, foreign TUF clients): `tests/run` runs them,
 //! plain `cargo test` does not.
 
+mod e2e;
 mod fetch_disks;
 mod foreign;
 mod kill;

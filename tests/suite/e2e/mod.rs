@@ -1,0 +1,9 @@
+//! The whole path with the real programs: real git over smart HTTP, real nginx with TLS, small real disks, a bad network,
+//! wrong clocks. What a device ends up with is compared with what was committed, byte for byte.
+
+mod clocks;
+mod disks;
+mod git;
+mod network;
+mod site;
+mod updates;
