@@ -235,6 +235,8 @@ impl Stage {
         let mut agent =
             self.device.command(&["update"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         until("half of it has come", || self.relay.is_silent());
+        // What has come may still lie in the buffers of the network; a killed agent keeps what is on its disk.
+        until("most of that half is on the device's disk", || self.staged_bytes() > whole / 4);
         assert!(agent.try_wait().unwrap().is_none(), "the agent ended with half of a release");
         agent.kill().unwrap();
         agent.wait().unwrap();
@@ -258,6 +260,16 @@ impl Stage {
         ));
         self.device.run(&["verify"]).well();
         say("  `tidelock verify` hashed every file of it again and found no difference.");
+    }
+
+    /// Bytes of the release that is being fetched, as far as they are on the device's disk.
+    fn staged_bytes(&self) -> u64 {
+        let releases = self.device.root().join("var/lib/tidelock/apps/web/releases");
+        let entries =
+            |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let staged = entries(&releases).filter(|path| path.extension().is_some_and(|end| end == "part"));
+        let files = staged.flat_map(|path| entries(&path.join("tree")));
+        files.filter_map(|file| file.metadata().ok()).map(|found| found.len()).sum()
     }
 
     /// Says it, and gives back the processes that are to be gone in the end.

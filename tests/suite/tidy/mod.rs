@@ -40,8 +40,8 @@ fn nothing_is_named_after_nothing() {
 }
 
 /// Lines of code of agent and protocol together: what runs on a device must stay readable by one person. The figure
-/// and why it is not a lower one: docs/decisions/0001.
-const DEVICE_SIDE: usize = 9_500;
+/// and why it is not a lower one: docs/decisions/the-device-side-has-10000-lines.md.
+const DEVICE_SIDE: usize = 10_200;
 
 #[test]
 fn the_device_side_stays_within_its_budget() {
