@@ -19,6 +19,8 @@ pub enum Ours {
     AgentWithTrace,
     /// `tidelock-server`
     Server,
+    /// `cargo demo`
+    Demo,
     /// The app of the demo.
     DemoWeb,
 }
@@ -40,6 +42,7 @@ impl Ours {
             Self::AgentWithTestClock => ("tidelock", "tidelock", Some("test-clock")),
             Self::AgentWithTrace => ("tidelock", "tidelock", Some("trace")),
             Self::Server => ("tidelock-server", "tidelock-server", None),
+            Self::Demo => ("tidelock-tests", "demo", None),
             Self::DemoWeb => ("tidelock-tests", "demo-web", None),
         };
         let directory = directory();

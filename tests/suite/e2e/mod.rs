@@ -2,6 +2,7 @@
 //! wrong clocks. What a device ends up with is compared with what was committed, byte for byte.
 
 mod clocks;
+mod commands;
 mod disks;
 mod git;
 mod network;

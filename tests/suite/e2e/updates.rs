@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use tidelock_tests::client::{self, Client};
 use tidelock_tests::program::until;
 use tidelock_tests::world::{Device, Supervisor};
 
@@ -87,6 +88,19 @@ fn two_publishes_within_one_second_are_two_updates() {
         site.arrives();
         assert_eq!(site.device.live_file("files", "version").unwrap(), version.as_bytes());
     }
+    // A static server's ETag is often made of whole seconds and the length: two in a row must differ all the same.
+    let etag = || {
+        let tls = client::tls(&site.authority.certificate(), None);
+        let mut client = Client::connect(site.tls.address(), Some(&tls)).unwrap();
+        let answer = client.get("/metadata/timestamp.json", &[]).unwrap();
+        (answer.header("etag").unwrap().to_owned(), answer.body.len())
+    };
+    let mut seen = vec![etag()];
+    for version in ["5", "6", "7"] {
+        site.publish("version", version);
+        seen.push(etag());
+    }
+    assert!(seen.windows(2).all(|two| two[0].0 != two[1].0), "{seen:?}");
 }
 
 #[test]
