@@ -1,4 +1,4 @@
-//! Errors at the edge: the chain as one text, and the exit code.
+//! Errors at the edge: their exit codes.
 
 use super::Exit;
 use super::init;
@@ -35,15 +35,4 @@ impl Error {
             Self::Turn(_) => Exit::Error,
         }
     }
-}
-
-/// An error with its causes, on one line where each is one.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

@@ -10,8 +10,9 @@ mod init;
 use std::io::{self, Write};
 
 pub use arguments::{Arguments, Command, Expiring, Init, Place, Publish, Serve};
-pub use errors::{Error, chain};
+pub use errors::Error;
 
+pub use crate::turn::chain;
 use crate::turn::{self, Outcome};
 
 /// How a command ended, as cron and pipelines read it.

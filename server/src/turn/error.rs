@@ -57,3 +57,14 @@ pub enum Error {
         from: String,
     },
 }
+
+/// An error with its causes, on one line where each is one.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

@@ -19,7 +19,7 @@ use tidelock_protocol::desired::{Desired, FORMAT, Source};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 
-pub use error::Error;
+pub use error::{Error, chain};
 pub use outcome::{Outcome, Stopped};
 pub use watch::{Said, watch};
 

@@ -7,6 +7,8 @@ use std::error::Error;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use super::error::chain;
+
 /// What a watch has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
@@ -56,17 +58,6 @@ pub fn watch<E: Error>(
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Certificate, CertificateError};
+use crate::turn::chain;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -112,14 +113,4 @@ fn load(files: &Certificate) -> Result<Arc<CertifiedKey>, CertificateError> {
         let Certificate { chain, key } = files.clone();
         CertificateError::Pair { chain, key, source }
     })?))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
