@@ -5,7 +5,7 @@
 use super::checks::{self, Health};
 use super::model::{Cause, Ground, Reason, Recipe, Refusal, Setback, Setup, Step, Trial};
 use super::next::{Case, Decision};
-use super::trial::{Toward, probe, toward};
+use super::trial::{self, Toward, probe, toward};
 
 /// Refusals that are remembered per app.
 pub const REFUSALS: usize = 32;
@@ -21,6 +21,9 @@ enum Blame {
 /// The step of a trial that goes back.
 pub(super) fn decide(case: &Case<'_>, trial: &Trial, cause: &Cause) -> Decision {
     let app = case.app;
+    // A person who goes back from what is just being left for another cause is heard as well.
+    let asked = trial::asked_back(app, trial);
+    let cause = asked.as_ref().unwrap_or(cause);
     let reason = Reason::GoingBack { from: trial.to.clone(), cause: cause.clone() };
     let home = home(case, trial);
     let start_failed = home.is_some_and(|home| app.start_failed(home).is_some());

@@ -53,13 +53,19 @@ pub(super) fn decide(case: &Case<'_>, trial: &Trial) -> Decision {
 /// What ends a trial without a verdict of its own.
 fn broken_off(case: &Case<'_>, trial: &Trial) -> Option<Cause> {
     let app = case.app;
-    if let Some(rollback) = app.rollback.as_ref().filter(|rollback| rollback.leave == trial.to.tree) {
-        return Some(Cause::Operator { owner: rollback.owner.clone(), reason: rollback.reason.clone() });
+    if let Some(asked) = asked_back(app, trial) {
+        return Some(asked);
     }
     if matches!(case.want, Want::Be(goal) if !goal.setup.is(&trial.to)) {
         return Some(Cause::Superseded);
     }
     (!app.sealed.contains(&trial.to.tree)).then_some(Cause::Gone)
+}
+
+/// A person goes back from what is tried.
+pub(super) fn asked_back(app: &App, trial: &Trial) -> Option<Cause> {
+    let rollback = app.rollback.as_ref().filter(|rollback| rollback.leave == trial.to.tree)?;
+    Some(Cause::Operator { owner: rollback.owner.clone(), reason: rollback.reason.clone() })
 }
 
 /// Records the way back, before anything leads back.

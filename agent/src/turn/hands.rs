@@ -41,11 +41,19 @@ impl Turn<'_> {
 
     /// Does one step.
     pub(super) fn take(&mut self, step: Step) -> Result<(), Error> {
-        if let Some(app) = step.app() {
-            for record in step.records() {
-                self.site.journal.write(self.lock, app, &record)?;
-            }
+        let Some(app) = step.app().cloned() else { return self.act(step) };
+        self.memory(&app).before(&step);
+        for record in step.records() {
+            self.site.journal.write(self.lock, &app, &record)?;
         }
+        let done = step.clone();
+        self.act(step)?;
+        self.memory(&app).after(&done);
+        Ok(())
+    }
+
+    /// What a step does besides its records.
+    fn act(&mut self, step: Step) -> Result<(), Error> {
         let (paths, lock) = (&self.site.paths, self.lock);
         match step {
             Step::Wait { pause } => {
@@ -62,8 +70,6 @@ impl Turn<'_> {
             Step::Seal { app, setup } => {
                 write_environment(lock, paths, &app, &setup)?;
                 disk::seal(&paths.staged(&app, &setup.tree), &paths.release(&app, &setup.tree))?;
-                let memory = self.memory(&app);
-                (memory.need, memory.whole, memory.trouble) = (None, None, None);
             }
             Step::Stop { app, tree, timeout } => self.stop(&app, &tree, timeout)?,
             Step::Start { app, tree, timeout } => self.start(&app, tree, timeout)?,
@@ -77,9 +83,9 @@ impl Turn<'_> {
             Step::Unlink { app } => activate::unlink(lock, paths, &app)?,
             Step::Prune { app, tree } => disk::prune(&paths.release(&app, &tree))?,
             Step::Discard { app, tree } => disk::prune(&paths.staged(&app, &tree))?,
-            Step::Count { app, .. } => self.memory(&app).counted = true,
             // All that these do is in their records.
             Step::Open { .. }
+            | Step::Count { .. }
             | Step::Back { .. }
             | Step::Commit { .. }
             | Step::Refuse { .. }
@@ -203,7 +209,6 @@ impl Turn<'_> {
 
     fn start(&mut self, app: &AppName, tree: Digest, timeout: Duration) -> Result<(), Error> {
         self.begin(app)?;
-        self.memory(app).counted = false;
         let hook = |recipe: &recipe::Recipe| recipe.hooks.start.clone().map(Probe::Command);
         match self.run_command(app, &tree, timeout, Rest::LivesOn, hook)? {
             Some(ended) if ended.outcome == Outcome::Failed => {
@@ -255,9 +260,8 @@ impl Turn<'_> {
         }
     }
 
-    /// A hook begins: from now until it returns nobody knows what runs, and what was said before is about another run.
+    /// A hook begins: from now until it returns nobody knows what runs.
     fn begin(&mut self, app: &AppName) -> Result<(), Error> {
-        self.memory(app).said.clear();
         self.keep(app, Run::Unclear)
     }
 

@@ -73,6 +73,7 @@ impl Turn<'_> {
     /// This device's own disk, or a signal; whatever was being done is taken up again by the next turn.
     pub fn run(&mut self) -> Result<Rest, Error> {
         self.tidy_up()?;
+        self.memories.0.values_mut().for_each(Memory::renew);
         loop {
             self.poll_if_due();
             let (step, why) = self.preview()?;

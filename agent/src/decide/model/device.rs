@@ -183,16 +183,22 @@ pub struct Memory {
     pub trouble: Option<Trouble>,
     /// A start was counted that has not been made: the last step was `Count`.
     pub counted: bool,
-    /// What the checks said since the last hook: cleared when a start or a stop begins; a failed start stands here
-    /// under [`Recipe::START`].
+    /// What the checks said since the last start, stop or change of direction; a failed start stands here under
+    /// [`Recipe::START`].
     pub said: BTreeMap<String, Said>,
 }
 
 impl Memory {
+    /// The lock was taken anew: another process may have been at work. Only a fetch that failed is still put off.
+    pub fn renew(&mut self) {
+        *self = Self { trouble: self.trouble.take(), ..Self::default() };
+    }
+
     /// Forgets what `step` makes untrue, before it is done.
     pub fn before(&mut self, step: &Step) {
         self.counted = false;
-        if let Step::Start { .. } | Step::Stop { .. } = step {
+        // A trial and a way back ask afresh, even where nothing is restarted because only numbers changed.
+        if let Step::Open { .. } | Step::Back { .. } | Step::Start { .. } | Step::Stop { .. } = step {
             self.said.clear();
         }
     }
