@@ -3,6 +3,7 @@
 mod attack;
 mod attack_index;
 mod commands;
+mod crash;
 mod demo_web;
 mod device;
 mod fetch;

@@ -1,0 +1,128 @@
+//! What the hands do for each step: the calls on the disk in their order, and the hooks and checks between them.
+//!
+//! The calls are those of `io/disk`; `crash::calls` holds them against what the real ones do. Never here: a choice.
+
+use std::rc::Rc;
+
+use tidelock::decide::model::{Record, Step};
+use tidelock_protocol::digest::Digest;
+
+use super::disk::{Call, Content, Directory, Kind, Name};
+
+/// One thing that the hands do; a cut or a kill may come after each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// On the disk.
+    Disk(Call),
+    /// The index is asked for and verified, then staged.
+    Index(Digest),
+    /// The tree is fetched and verified, then staged whole.
+    Fetch(Digest),
+    /// A hook is about to run: from here until it returns nobody knows what runs.
+    Unclear,
+    /// The stop hook.
+    Stop(Digest),
+    /// The start hook.
+    Start(Digest),
+    /// A check.
+    Probe {
+        /// Of which tree.
+        tree: Digest,
+        /// Its name.
+        check: String,
+        /// Passes to note when it passes, and when it fails.
+        passes: (u32, u32),
+        /// Seconds after which it failed.
+        timeout: u64,
+    },
+}
+
+/// Everything that `step` does, in this order.
+pub fn acts(step: &Step) -> Vec<Act> {
+    let disk = |calls: Vec<Call>| calls.into_iter().map(Act::Disk).collect();
+    match step {
+        Step::Rest { .. } | Step::Wait { .. } => Vec::new(),
+        Step::Index { tree, .. } => vec![Act::Index(*tree)],
+        Step::Fetch { tree, .. } => vec![Act::Fetch(*tree)],
+        Step::Seal { setup, .. } => disk(seal(setup.tree)),
+        Step::Point { tree, .. } => disk(point(*tree)),
+        Step::Unlink { .. } => disk(remove(Name::Link)),
+        Step::Stop { tree, .. } => vec![Act::Unclear, Act::Stop(*tree)],
+        Step::Start { tree, .. } => vec![Act::Unclear, Act::Start(*tree)],
+        Step::Probe { tree, check, timeout, if_passed, if_failed, .. } => vec![Act::Probe {
+            tree: *tree,
+            check: check.clone(),
+            passes: (*if_passed, *if_failed),
+            timeout: timeout.as_secs(),
+        }],
+        Step::Prune { tree, .. } => disk(prune(*tree)),
+        Step::Discard { tree, .. } => disk(remove(Name::Staged(*tree))),
+        records => disk(records.records().into_iter().flat_map(write).collect()),
+    }
+}
+
+/// What a process does when it takes the lock: a name that another one gave before it was killed can be seen and still
+/// be lost, and no step may be built on it.
+pub fn take() -> Vec<Call> {
+    [Directory::Journal, Directory::App, Directory::Releases].map(Call::SyncDirectory).into()
+}
+
+/// `io/journal` writes a record, or removes it where there is nothing to keep.
+pub fn write(record: Record) -> Vec<Call> {
+    let (kind, keeps) = match &record {
+        Record::Trial(trial) => (Kind::Trial, trial.is_some()),
+        Record::Committed(list) => (Kind::Committed, !list.is_empty()),
+        Record::Refusals(list) => (Kind::Refusals, !list.is_empty()),
+        Record::Setback(setback) => (Kind::Setback, setback.is_some()),
+        Record::Rollback(intent) => (Kind::Rollback, intent.is_some()),
+        Record::Retry(intent) => (Kind::Retry, intent.is_some()),
+    };
+    if keeps { replace(kind, Content::Record(Rc::new(record))) } else { remove(Name::Record(kind)) }
+}
+
+/// `disk::replace`
+pub fn replace(kind: Kind, content: Content) -> Vec<Call> {
+    let new = Name::NewRecord(kind);
+    vec![
+        Call::Remove(new),
+        Call::Create(new),
+        Call::Write(new, content),
+        Call::SyncFile(new),
+        Call::Rename(new, Name::Record(kind)),
+        Call::SyncDirectory(Directory::Journal),
+    ]
+}
+
+/// `disk::point`
+pub fn point(tree: Digest) -> Vec<Call> {
+    vec![
+        Call::Remove(Name::NewLink),
+        Call::Symlink(Name::NewLink, tree),
+        Call::Rename(Name::NewLink, Name::Link),
+        Call::SyncDirectory(Directory::App),
+    ]
+}
+
+/// `disk::seal`
+pub fn seal(tree: Digest) -> Vec<Call> {
+    vec![
+        Call::SyncAll,
+        Call::Rename(Name::Staged(tree), Name::Sealed(tree)),
+        Call::SyncDirectory(Directory::Releases),
+    ]
+}
+
+/// `disk::prune`
+pub fn prune(tree: Digest) -> Vec<Call> {
+    vec![
+        Call::Remove(Name::Gone(tree)),
+        Call::Rename(Name::Sealed(tree), Name::Gone(tree)),
+        Call::SyncDirectory(Directory::Releases),
+        Call::Remove(Name::Gone(tree)),
+    ]
+}
+
+/// `disk::remove`
+pub fn remove(name: Name) -> Vec<Call> {
+    vec![Call::Remove(name), Call::SyncDirectory(name.directory())]
+}

@@ -1,0 +1,370 @@
+//! What may happen next in a state: the agent goes on, the world changes, the process dies, the power goes.
+//!
+//! Never here: in which order states are visited, or which of them are good.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidelock::decide::STARTS;
+use tidelock::decide::model::{
+    Cause, Memory, Outcome, Phase, Recipe, Record, Retry, Rollback, Run, Said, Space, Step, Trial, Trouble,
+    TroubleKind,
+};
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::time::Timestamp;
+
+use super::disk::{Call, Content, Kind, Name};
+use super::hands::Act;
+use super::look::NOW;
+use super::state::{Agent, Behaviour, Deferred, One, Stage, State, World};
+
+/// What lies further back is all the same: no back-off of [`MANY`] tries is longer, no deadline, no pause after a
+/// failed start.
+const HORIZON: Duration = Duration::from_secs(150);
+const LATE: Duration = Duration::from_secs(3);
+const LONG_DOWN: Duration = Duration::from_secs(61);
+/// More in a row are all the same.
+pub const MANY: u32 = 2;
+
+/// Takes a change in words, and the change.
+type Adder<'a> = dyn FnMut(String, &dyn Fn(&mut State)) + 'a;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub struct Happening {
+    /// In words.
+    pub what: String,
+    /// What came of it.
+    pub state: State,
+}
+
+/// What became of a state in which the agent went on.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// The step, in words.
+    pub what: String,
+    /// The step; none when the boot went on.
+    pub step: Option<Step>,
+    /// The acts of the step and the state after each; the last one is the state after the step, if it ended.
+    pub acts: Vec<(Act, State)>,
+    /// Where it leads with nothing lost and nobody killed; a release that takes the machine down leads to each cut.
+    pub ends: Vec<State>,
+}
+
+impl World {
+    /// Everything that the world may do in `state`, by itself.
+    pub fn changes(&self, state: &State, agent: &Agent) -> Vec<Happening> {
+        let mut all = Vec::new();
+        let mut add = |what: String, change: &dyn Fn(&mut State)| {
+            let mut state = state.clone();
+            change(&mut state);
+            all.push(Happening { what, state });
+        };
+        for (place, (name, _)) in self.fleet.apps.iter().enumerate() {
+            let one = &state.apps[place];
+            for wish in (0..self.fleet.wishes.len()).filter(|wish| *wish != one.wish) {
+                add(format!("{name}: the environment wants {:?}", self.fleet.wishes[wish]), &|state| {
+                    state.apps[place].wish = wish;
+                });
+            }
+            self.people_come(state, place, &mut add);
+        }
+        // An outage that begins before a verdict lasts until the way back has ended: what was out for the trial and
+        // is there again for the release before it cannot be told from a bad release.
+        let judging = state.apps.iter().any(|one| one.record(Kind::Trial).is_some());
+        if self.freedom.outages && !(state.outage && judging) {
+            add(format!("the network is {}", if state.outage { "back" } else { "out" }), &|state| {
+                state.outage = !state.outage;
+            });
+        }
+        if self.freedom.kills && state.stage == Stage::Running {
+            add("the agent is killed".into(), &|state| *state = self.killed(state, agent));
+        }
+        if self.freedom.cuts {
+            all.extend(self.cut(state));
+        }
+        all
+    }
+
+    fn people_come(&self, state: &State, place: usize, add: &mut Adder<'_>) {
+        let name = &self.fleet.apps[place].0;
+        if let Some(tree) = state.apps[place].linked().filter(|_| state.people.0 > 0) {
+            add(format!("{name}: a person goes back from {}", tree.short()), &|state| {
+                state.people.0 -= 1;
+                let intent = Rollback { leave: tree, owner: "o".into(), reason: "r".into() };
+                let record = Content::Record(Rc::new(Record::Rollback(Some(intent))));
+                state.apps[place].disk.put(Name::Record(Kind::Rollback), record);
+            });
+        }
+        if state.people.1 > 0 && state.apps[place].record(Kind::Refusals).is_some() {
+            add(format!("{name}: a person asks to try again"), &|state| {
+                state.people.1 -= 1;
+                let record = Content::Record(Rc::new(Record::Retry(Some(Retry { owner: "o".into() }))));
+                state.apps[place].disk.put(Name::Record(Kind::Retry), record);
+            });
+        }
+    }
+
+    /// Every state that a power cut in `state` may leave.
+    pub fn cut(&self, state: &State) -> Vec<Happening> {
+        let mut states = vec![state.clone()];
+        for place in 0..state.apps.len() {
+            let cuts = state.apps[place].disk.cuts();
+            states = (states.iter())
+                .flat_map(|state| {
+                    cuts.iter().map(|disk| {
+                        let mut state = state.clone();
+                        let one = &mut state.apps[place];
+                        (one.disk, one.run, one.memory) = (disk.clone(), Run::Stopped, Memory::default());
+                        one.disk.doubt();
+                        state.stage = if self.guard { Stage::Booting } else { Stage::Running };
+                        state
+                    })
+                })
+                .collect();
+        }
+        let happening = |mut state| {
+            settle(&mut state);
+            Happening { what: "the power is cut".into(), state }
+        };
+        states.into_iter().map(happening).collect()
+    }
+
+    /// The process dies, and the next one takes the lock; what runs goes on.
+    pub fn killed(&self, state: &State, agent: &Agent) -> State {
+        let mut state = state.clone();
+        for one in &mut state.apps {
+            one.memory = Memory::default();
+            (agent.take)().iter().for_each(|call| one.disk.call(call));
+        }
+        settle(&mut state);
+        state
+    }
+
+    /// The agent (before the apps start: the guard) goes on.
+    pub fn proceed(&self, state: &State, agent: &Agent) -> Moved {
+        let device = (agent.look)(self.device(state));
+        let step = match state.stage {
+            Stage::Booting => match (agent.at_boot)(&device, NOW) {
+                Some(step) => step,
+                None => return self.boots(state),
+            },
+            Stage::Running => (agent.next)(&self.wanted(state, &device), &device, NOW),
+        };
+        let what = step.to_string();
+        let mut now = state.clone();
+        let mut acts = Vec::new();
+        let place = self.fleet.apps.iter().position(|(name, _)| Some(name) == step.app());
+        if let Some(place) = place {
+            let list = (agent.acts)(&step);
+            let last = list.len().saturating_sub(1);
+            now.apps[place].memory.before(&step);
+            witness(&mut now.apps[place], &step);
+            for (number, act) in list.into_iter().enumerate() {
+                let survives = self.act(&mut now, place, &act);
+                if number == last {
+                    now.apps[place].memory.after(&step);
+                }
+                acts.push((act, now.clone()));
+                if !survives {
+                    let ends = self.cut(&now).into_iter().map(|cut| cut.state).collect();
+                    return Moved { what, step: Some(step), acts, ends };
+                }
+            }
+        }
+        match &step {
+            Step::Wait { pause } | Step::Rest { again: Some(pause) } => pass(&mut now, *pause),
+            _ => {}
+        }
+        settle(&mut now);
+        Moved { what, step: Some(step), acts, ends: vec![now] }
+    }
+
+    /// The service manager starts what the links name.
+    fn boots(&self, state: &State) -> Moved {
+        let mut now = state.clone();
+        now.stage = Stage::Running;
+        let mut survives = true;
+        for place in 0..now.apps.len() {
+            now.apps[place].memory = Memory::default();
+            if let Some(tree) = now.apps[place].linked() {
+                survives &= self.act(&mut now, place, &Act::Start(tree));
+                now.apps[place].memory = Memory::default();
+                if now.apps[place].run == Run::Unclear {
+                    now.apps[place].run = Run::Stopped;
+                }
+            }
+        }
+        let cut = || self.cut(&now).into_iter().map(|cut| cut.state).collect();
+        let mut ends = if survives { vec![now.clone()] } else { cut() };
+        ends.iter_mut().for_each(settle);
+        Moved { what: "the apps start".into(), step: None, acts: Vec::new(), ends }
+    }
+
+    /// Does one act; false when it takes the machine down.
+    fn act(&self, state: &mut State, place: usize, act: &Act) -> bool {
+        let outage = state.outage;
+        let one = &mut state.apps[place];
+        match act {
+            Act::Disk(call) => {
+                one.disk.call(call);
+                if one.record(Kind::Trial).is_none() {
+                    one.started = 0;
+                }
+            }
+            Act::Index(tree) | Act::Fetch(tree) if outage => {
+                let tries = one.memory.trouble.as_ref().map_or(1, |trouble| 2.min(trouble.tries + 1));
+                let message = "the network is out".into();
+                let kind = TroubleKind::Network;
+                one.memory.trouble = Some(Trouble { tree: *tree, kind, message, tries, at: NOW.boot });
+            }
+            Act::Index(tree) => {
+                let staged = Name::Staged(*tree);
+                if !matches!(one.disk.live().get(&staged), Some(Content::Begun | Content::Whole)) {
+                    one.disk.call(&Call::Write(staged, Content::Begun));
+                }
+                one.memory.need = Some((*tree, Space { bytes: 1, inodes: 1 }));
+            }
+            Act::Fetch(tree) => {
+                let staged = Name::Staged(*tree);
+                if one.disk.live().get(&staged) != Some(&Content::Whole) {
+                    one.disk.call(&Call::Write(staged, Content::Whole));
+                }
+                one.memory.whole = Some(*tree);
+            }
+            Act::Unclear => one.run = Run::Unclear,
+            Act::Stop(_) => one.run = Run::Stopped,
+            Act::Start(tree) => return self.start(one, place, *tree),
+            Act::Probe { tree, check, passes, timeout } => {
+                let behaviour = self.behaviour(place, tree);
+                let passed = behaviour == Some(Behaviour::Good) && !outage;
+                let one = &mut state.apps[place];
+                one.memory.said.insert(check.clone(), said(passed, if passed { passes.0 } else { passes.1 }));
+                if behaviour == Some(Behaviour::Hangs) {
+                    pass(state, Duration::from_secs(*timeout));
+                    if let Some(said) = state.apps[place].memory.said.get_mut(check) {
+                        said.at = NOW.boot;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn start(&self, one: &mut One, place: usize, tree: Digest) -> bool {
+        let newest = one.committed().into_iter().next();
+        let passed = |trial: &Trial| {
+            newest.is_some_and(|newest| newest.serial == trial.serial && newest.setup.is(&trial.to))
+        };
+        if one.trial().is_some_and(|trial| trial.to.tree == tree && !passed(&trial)) {
+            one.started += 1;
+        }
+        match self.behaviour(place, &tree) {
+            Some(Behaviour::StartFails) => {
+                one.memory.said.insert(Recipe::START.into(), said(false, 0));
+            }
+            Some(Behaviour::Panics) => return false,
+            _ => one.run = Run::Started { tree, at: NOW.boot },
+        }
+        true
+    }
+}
+
+fn said(passed: bool, passes: u32) -> Said {
+    let outcome = if passed { Outcome::Passed } else { Outcome::Failed };
+    Said { outcome, passes, at: NOW.boot, output: String::new() }
+}
+
+/// What really happens, and no record tells whole.
+fn witness(one: &mut One, step: &Step) {
+    match step {
+        Step::Back {
+            trial: Trial { to, phase: Phase::Back { cause: Cause::Operator { .. } }, .. }, ..
+        } => {
+            one.left = Some(to.clone());
+        }
+        Step::Forget { .. } => one.left = None,
+        Step::Defer { setback, .. } => {
+            let before = one.deferred.take().filter(|before| before.setup.is(&setback.setup));
+            let times =
+                before.map_or(1, |before| if before.closing { before.times } else { before.times + 1 });
+            let (setup, cause) = (setback.setup.clone(), setback.cause.clone());
+            one.deferred = Some(Deferred { setup, cause, times: times.min(MANY), closing: true });
+        }
+        _ => {}
+    }
+}
+
+/// Time passes: everything that is remembered lies further back.
+fn pass(state: &mut State, time: Duration) {
+    // Civil time is told in whole seconds.
+    let time = Duration::from_secs(time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+    let back = |at: &mut Duration, most| *at = at.saturating_sub(time).max(NOW.boot - most);
+    for one in &mut state.apps {
+        if let Run::Started { at, .. } = &mut one.run {
+            back(at, LATE);
+        }
+        one.memory.said.values_mut().for_each(|said| back(&mut said.at, LONG_DOWN));
+        one.memory.trouble.iter_mut().for_each(|trouble| back(&mut trouble.at, HORIZON));
+        one.disk.change(|content| {
+            if let Content::Record(record) = content
+                && matches!(**record, Record::Setback(_))
+                && let Record::Setback(Some(setback)) = Rc::make_mut(record)
+            {
+                let ago = (NOW.wall.since(setback.at) + time).min(HORIZON);
+                let ago = i64::try_from(ago.as_secs()).unwrap_or(0);
+                setback.at = Timestamp::from_unix(NOW.wall.unix() - ago);
+            }
+        });
+    }
+}
+
+/// States that differ only in how large a number grew are one state.
+fn settle(state: &mut State) {
+    for one in &mut state.apps {
+        let newest = one.committed().first().map_or(0, |newest| newest.serial);
+        let trial = one.trial();
+        one.disk.change(|content| {
+            if let Content::Record(record) = content {
+                let mut settled = (**record).clone();
+                settle_record(&mut settled, newest, trial.as_ref());
+                if settled != **record {
+                    *record = Rc::new(settled);
+                }
+            }
+        });
+        let opened = trial.as_ref().is_some_and(|trial| trial.phase == Phase::Opened);
+        one.started = if opened { one.started.min(STARTS + 1) } else { 0 };
+        let open = trial.is_some();
+        one.memory.said.retain(|name, _| open || name == Recipe::START);
+        one.deferred = one.deferred.take().filter(|_| open || one.record(Kind::Setback).is_some());
+        one.deferred.iter_mut().for_each(|deferred| deferred.closing &= open);
+        one.disk.sweep();
+    }
+}
+
+fn settle_record(record: &mut Record, newest: u64, trial: Option<&Trial>) {
+    let serial = |serial: u64| if newest == 0 { 1 } else { (serial + 2).saturating_sub(newest) };
+    match record {
+        Record::Committed(list) => list.iter_mut().for_each(|one| one.serial = serial(one.serial)),
+        Record::Trial(Some(trial)) => {
+            trial.serial = serial(trial.serial);
+            // On the way back nobody reads how often it was started.
+            if trial.phase != Phase::Opened {
+                trial.starts = 0;
+            }
+            if let Some(earlier) = &mut trial.earlier {
+                // Nobody reads when it was.
+                (earlier.tries, earlier.at) = (earlier.tries.min(MANY), NOW.wall);
+            }
+        }
+        Record::Setback(Some(setback)) => {
+            setback.tries = setback.tries.min(MANY);
+            // It was over when the trial was opened.
+            if trial.is_some_and(|trial| trial.to.is(&setback.setup) && trial.phase == Phase::Opened) {
+                setback.at = Timestamp::from_unix(NOW.wall.unix() - HORIZON.as_secs().cast_signed());
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,180 @@
+//! What the agent sees of a state: the device, and what is wanted of it.
+//!
+//! Never here: what happens next (`happen`).
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidelock::decide::model::{
+    App, Check, Committed, Device, File, Mode, Offer, Recipe, Record, Space, Trial, Wanted,
+};
+use tidelock::decide::want::{Me, Signed, want};
+use tidelock_protocol::desired::{Build, Choice, Desired, IndexTarget, Release, Source, Tuning};
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::{AppName, Platform};
+use tidelock_protocol::time::{Now, Timestamp};
+
+use super::disk::{Content, Kind, Name};
+use super::state::{Behaviour, Fleet, One, State, Wish, World, digest_of};
+
+/// What time it always is: what a state remembers of the past moves instead, so that states stay few.
+pub const NOW: Now =
+    Now { wall: Timestamp::from_unix(1_800_000_000), boot: Duration::from_secs(1_000_000), trusted: true };
+
+/// The signed words that an app's wish comes with.
+pub(super) type Manifest = (Desired, BTreeMap<AppName, Offer>);
+
+/// The manifest of each wish of each app.
+pub(super) fn manifests(fleet: &Fleet) -> Vec<Vec<Manifest>> {
+    let of = |app: usize, wish: &Wish| {
+        let name = fleet.apps[app].0.clone();
+        let mut apps = BTreeMap::new();
+        let mut offers = BTreeMap::new();
+        if let Some((number, interval)) = *wish {
+            let tree = digest_of(app, number);
+            let target = IndexTarget { name: format!("index {number}"), length: 1, sha256: tree };
+            let index = File { name: target.name.clone(), length: 1, sha256: tree };
+            let stable = Release {
+                version: format!("{number}")
+                    .parse()
+                    .unwrap_or_else(|_| unreachable!("a number is a version")),
+                platforms: BTreeMap::from([(Platform::any(), Build { tree, index: target })]),
+            };
+            let tuning = Tuning { interval, ..Tuning::default() };
+            let choice = Choice {
+                selector: BTreeMap::new(),
+                stable,
+                tuning,
+                retry: 0,
+                floor: 0,
+                needs: std::collections::BTreeSet::new(),
+            };
+            apps.insert(name.clone(), vec![choice]);
+            offers.insert(name, Offer { tree, bundle: index.clone(), index, counter: 1 });
+        }
+        let environment = "prod".parse().unwrap_or_else(|_| unreachable!("a name"));
+        let source = Source {
+            commit: String::new(),
+            author: String::new(),
+            time: None,
+            subject: String::new(),
+            branch: String::new(),
+        };
+        (Desired { format: 1, environment, serial: 1, source, prune: false, apps }, offers)
+    };
+    let all = |app: usize| fleet.wishes.iter().map(|wish| of(app, wish)).collect();
+    (0..fleet.apps.len()).map(all).collect()
+}
+
+impl World {
+    /// The device as the agent would look at it.
+    pub fn device(&self, state: &State) -> Device {
+        let apps = self.fleet.apps.iter().zip(&state.apps).enumerate();
+        Device {
+            mode: Mode::Apply,
+            free: Space { bytes: 1 << 30, inodes: 1 << 20 },
+            keep: 0,
+            seed: 0,
+            apps: apps.map(|(place, ((name, _), one))| (name.clone(), self.app(place, one))).collect(),
+        }
+    }
+
+    /// What the environment wants of it.
+    pub fn wanted(&self, state: &State, device: &Device) -> Wanted {
+        let platform = Platform::any();
+        let labels = BTreeMap::new();
+        let unanswered = BTreeMap::new();
+        let mut wanted = Wanted::new();
+        for (place, (name, _)) in self.fleet.apps.iter().enumerate() {
+            let (desired, offers) = &self.manifests[place][state.apps[place].wish];
+            let signed = Signed { desired, expired: false, offers, unanswered: &unanswered };
+            let me = Me { platform: &platform, labels: &labels };
+            let all = want(Some(signed), me, device, NOW);
+            wanted.extend(all.into_iter().filter(|(other, _)| other == name));
+        }
+        wanted
+    }
+
+    /// How the release with this tree behaves.
+    pub fn behaviour(&self, app: usize, tree: &Digest) -> Option<Behaviour> {
+        let releases = &self.fleet.apps[app].1;
+        let place = (0..releases.len()).find(|number| digest_of(app, *number) == *tree);
+        place.map(|number| releases[number])
+    }
+
+    /// Whether the release can be committed in a world that stays as it is.
+    pub fn is_reachable(&self, app: usize, state: &State, tree: &Digest) -> bool {
+        self.behaviour(app, tree) == Some(Behaviour::Good) && !state.outage
+    }
+
+    fn app(&self, place: usize, one: &One) -> App {
+        let live = one.disk.live();
+        let mut app = App { run: one.run, memory: one.memory.clone(), ..App::default() };
+        for (name, content) in live.iter() {
+            let name = *name;
+            match (name, content) {
+                (Name::Sealed(tree), _) => {
+                    app.sealed.push(tree);
+                    app.recipes.insert(tree, recipe(self.behaviour(place, &tree)));
+                }
+                (Name::Staged(tree), _) => app.staged.push(tree),
+                (Name::Link, Content::Link(tree)) => app.current = Some(*tree),
+                (Name::Record(_), Content::Record(record)) => match (**record).clone() {
+                    Record::Trial(trial) => app.trial = trial,
+                    Record::Committed(list) => app.committed = list,
+                    Record::Refusals(list) => app.refusals = list,
+                    Record::Setback(setback) => app.setback = setback,
+                    Record::Rollback(intent) => app.rollback = intent,
+                    Record::Retry(intent) => app.retry = intent,
+                },
+                _ => {}
+            }
+        }
+        app
+    }
+}
+
+impl One {
+    /// The record of this kind, as it stands on the disk.
+    pub fn record(&self, kind: Kind) -> Option<Rc<Record>> {
+        match self.disk.live().get(&Name::Record(kind)) {
+            Some(Content::Record(record)) => Some(record.clone()),
+            _ => None,
+        }
+    }
+
+    /// The open trial.
+    pub fn trial(&self) -> Option<Trial> {
+        match self.record(Kind::Trial).as_deref() {
+            Some(Record::Trial(trial)) => trial.clone(),
+            _ => None,
+        }
+    }
+
+    /// What is committed, the newest first.
+    pub fn committed(&self) -> Vec<Committed> {
+        match self.record(Kind::Committed).as_deref() {
+            Some(Record::Committed(list)) => list.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The tree that the link names.
+    pub fn linked(&self) -> Option<Digest> {
+        match self.disk.live().get(&Name::Link) {
+            Some(Content::Link(tree)) => Some(*tree),
+            _ => None,
+        }
+    }
+}
+
+fn recipe(behaviour: Option<Behaviour>) -> Result<Recipe, String> {
+    if behaviour == Some(Behaviour::Unusable) {
+        return Err("unusable".into());
+    }
+    let definition = Digest::of(b"http");
+    let check = Check { definition, grace: 0, interval: 1, deadline: 2, successes: 1 };
+    let checks = BTreeMap::from([("http".to_owned(), check)]);
+    Ok(Recipe { start: Digest::of(b"start"), timeout: 10, checks })
+}

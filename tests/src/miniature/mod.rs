@@ -1,0 +1,16 @@
+//! A world in miniature around one device: releases that pass, fail, hang or take the machine down; wishes, people, outages, cuts.
+//!
+//! The decisions are the agent's own; the disk forgets what was not synced. What the world can do is the specification
+//! of what the agent must survive. Never here: what must hold (`crash::invariants`).
+
+pub mod disk;
+pub mod hands;
+mod happen;
+mod look;
+mod state;
+
+pub use happen::{Happening, MANY, Moved};
+pub use look::NOW;
+pub use state::{
+    Agent, Behaviour, Deferred, Fleet, Freedom, One, Stage, State, Wish, World, digest_of, name,
+};

@@ -1,0 +1,204 @@
+//! What a world is made of, and one state of it.
+//!
+//! Never here: what happens in it (`happen`), or which states are good (`crash::invariants`).
+
+use tidelock::decide;
+use tidelock::decide::model::{Cause, Device, Memory, Run, Setup, Step, Wanted};
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::AppName;
+use tidelock_protocol::time::Now;
+
+use super::disk::{Call, Disk};
+use super::hands::{self, Act};
+use super::look::{Manifest, manifests};
+
+/// How a release behaves once it is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Behaviour {
+    /// It passes its check unless the network is out.
+    Good,
+    /// Its check fails at once.
+    Fails,
+    /// Its check hangs.
+    Hangs,
+    /// Its start hook fails.
+    StartFails,
+    /// Its start takes the machine down.
+    Panics,
+    /// Its `release.toml` cannot be used.
+    Unusable,
+}
+
+/// What may be wanted of the one app of a place: a release by its number, with a tuned interval or not.
+pub type Wish = Option<(usize, Option<u32>)>;
+
+/// The repository: releases, and the wishes that the environment may have.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// The apps, each with its releases by number.
+    pub apps: Vec<(AppName, Vec<Behaviour>)>,
+    /// The wishes that each app may have.
+    pub wishes: Vec<Wish>,
+}
+
+/// What may happen besides changed wishes: each walk takes some, since all together have too many states.
+#[derive(Clone, Copy, Debug)]
+pub struct Freedom {
+    /// Whether the network may go out.
+    pub outages: bool,
+    /// How often a person goes back, and how often one asks to try again.
+    pub people: (u8, u8),
+    /// Whether the power may be cut after every effect.
+    pub cuts: bool,
+    /// Whether the process may be killed after every effect.
+    pub kills: bool,
+}
+
+impl Freedom {
+    /// The power goes, and the process dies.
+    pub const POWER: Self = Self { outages: false, people: (0, 0), cuts: true, kills: true };
+    /// The power goes, and people go back and try again.
+    pub const PEOPLE: Self = Self { people: (1, 1), kills: false, ..Self::POWER };
+    /// The network goes, and the process dies.
+    pub const NETWORK: Self = Self { outages: true, cuts: false, ..Self::POWER };
+}
+
+/// What the world may do.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The repository.
+    pub fleet: Fleet,
+    /// Whether a service manager starts the apps at boot, after the guard: otherwise the agent starts them.
+    pub guard: bool,
+    /// What may happen besides.
+    pub freedom: Freedom,
+    pub(super) manifests: Vec<Vec<Manifest>>,
+}
+
+impl World {
+    /// A world of one app whose only release behaves like this: everything that a first install meets.
+    pub fn first(behaviour: Behaviour, guard: bool, freedom: Freedom) -> Self {
+        let apps = vec![(name("web"), vec![behaviour])];
+        Self::of(Fleet { apps, wishes: vec![None, Some((0, None))] }, guard, freedom)
+    }
+
+    /// A world of one app with a good release 0, which is committed when it begins, and `other` as release 1.
+    pub fn update(other: Behaviour, guard: bool, freedom: Freedom) -> Self {
+        let apps = vec![(name("web"), vec![Behaviour::Good, other])];
+        Self::of(Fleet { apps, wishes: vec![Some((0, None)), Some((1, None))] }, guard, freedom)
+    }
+
+    /// A world of these apps.
+    pub fn of(fleet: Fleet, guard: bool, freedom: Freedom) -> Self {
+        let manifests = manifests(&fleet);
+        Self { fleet, guard, freedom, manifests }
+    }
+
+    /// A device that is what it should be by the first wish, which nothing disturbed.
+    pub fn begin(&self) -> State {
+        let mut state = State {
+            apps: self.fleet.apps.iter().map(|_| One::default()).collect(),
+            stage: Stage::Running,
+            outage: false,
+            people: self.freedom.people,
+        };
+        for _ in 0..100 {
+            let moved = self.proceed(&state, &Agent::REAL);
+            if let (Some(Step::Rest { again: None }), _) | (_, None) = (moved.step, moved.ends.first()) {
+                break;
+            }
+            state = moved.ends.into_iter().next().unwrap_or(state);
+        }
+        state
+    }
+}
+
+/// The app of this name.
+pub fn name(text: &str) -> AppName {
+    text.parse().unwrap_or_else(|_| unreachable!("{text} is a name"))
+}
+
+/// The agent: its decisions, and what its hands do; a seeded bug replaces one of them.
+#[derive(Clone, Copy)]
+pub struct Agent {
+    /// What is seen of the device before anything is decided.
+    pub look: fn(Device) -> Device,
+    /// `decide::next`, after `decide::want::want`.
+    pub next: fn(&Wanted, &Device, Now) -> Step,
+    /// `decide::at_boot`
+    pub at_boot: fn(&Device, Now) -> Option<Step>,
+    /// What is done before anything that is found is believed.
+    pub take: fn() -> Vec<Call>,
+    /// The order of the effects of a step.
+    pub acts: fn(&Step) -> Vec<Act>,
+}
+
+impl Agent {
+    /// The agent as it is.
+    pub const REAL: Self = Self {
+        look: |device| device,
+        next: |wanted, device, now| decide::next(wanted, device, now).0,
+        at_boot: decide::at_boot,
+        take: hands::take,
+        acts: hands::acts,
+    };
+}
+
+/// Where the device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Before the apps start: the guard is asked.
+    Booting,
+    /// The agent is asked.
+    Running,
+}
+
+/// A trial that was closed without verdict.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Deferred {
+    /// Of what.
+    pub setup: Setup,
+    /// Why.
+    pub cause: Cause,
+    /// How often in a row.
+    pub times: u32,
+    /// Its record is still there.
+    pub closing: bool,
+}
+
+/// One app's part of a state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct One {
+    /// Its files.
+    pub disk: Disk,
+    /// What runs.
+    pub run: Run,
+    /// What the process remembers.
+    pub memory: Memory,
+    /// Which of the wishes the environment has.
+    pub wish: usize,
+    /// What really happened: starts of the release in trial since its trial was opened.
+    pub started: u32,
+    /// What really happened: a person went back from this, and nobody asked to try it again.
+    pub left: Option<Setup>,
+    /// What really happened: the setup that was last put off, why, and how often in a row.
+    pub deferred: Option<Deferred>,
+}
+
+/// One state of the world.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct State {
+    /// The apps, in the order of the fleet.
+    pub apps: Vec<One>,
+    /// Where the device is.
+    pub stage: Stage,
+    /// Whether the network is out.
+    pub outage: bool,
+    /// How often people may still go back, and ask to try again.
+    pub people: (u8, u8),
+}
+
+/// The digest that stands for the tree `number` of `app`.
+pub fn digest_of(app: usize, number: usize) -> Digest {
+    Digest::of(format!("{app} {number}").as_bytes())
+}

@@ -1,0 +1,97 @@
+//! Every state that a device can get into, with the power cut and the process killed after every effect.
+//!
+//! A walk, breadth first: in each state the agent takes its step, or the world changes (wishes, people, outages). What
+//! must hold stands in `invariants`; that the walk would see a mistake is shown by `mutants`.
+
+mod invariants;
+mod mutants;
+mod walk;
+
+use tidelock_tests::miniature::{Agent, Behaviour, Fleet, Freedom, World, name};
+use walk::{Counts, walk};
+
+const EVERY: [Behaviour; 6] = [
+    Behaviour::Good,
+    Behaviour::Fails,
+    Behaviour::Hangs,
+    Behaviour::StartFails,
+    Behaviour::Panics,
+    Behaviour::Unusable,
+];
+
+fn holds(what: &str, worlds: impl IntoIterator<Item = World>) {
+    let mut sum = Counts::default();
+    for world in worlds {
+        match walk(&world, &Agent::REAL) {
+            Ok(counts) => sum += counts,
+            Err(found) => panic!("{:?}, guard {}: {found}", world.fleet, world.guard),
+        }
+    }
+    println!("{what}: {sum}");
+}
+
+#[test]
+fn the_power_may_go_and_the_process_may_die_after_every_effect() {
+    let worlds = |guard| {
+        let one = move |other| {
+            [World::first(other, guard, Freedom::POWER), World::update(other, guard, Freedom::POWER)]
+        };
+        EVERY.into_iter().flat_map(one)
+    };
+    holds("power, agent starts the apps", worlds(false));
+    holds("power, guard before the apps", worlds(true));
+}
+
+#[test]
+fn people_may_go_back_and_try_again_at_any_moment() {
+    let one = |other| World::update(other, true, Freedom::PEOPLE);
+    holds("people", whole_or(&[Behaviour::Good, Behaviour::Fails], 1).map(one));
+    let one = |other| World::first(other, false, Freedom::PEOPLE);
+    holds("people, first install", whole_or(&EVERY, 2).map(one));
+}
+
+#[test]
+fn the_network_may_go_out_and_come_back() {
+    let one = |other| World::update(other, false, Freedom::NETWORK);
+    holds("network", whole_or(&[Behaviour::Fails, Behaviour::Good], 1).map(one));
+    let one = |other| World::first(other, false, Freedom::NETWORK);
+    holds("network, first install", whole_or(&EVERY, 2).map(one));
+}
+
+#[test]
+fn only_numbers_may_change() {
+    let apps = vec![(name("web"), vec![Behaviour::Good])];
+    let wishes = vec![Some((0, None)), Some((0, Some(2)))];
+    let world =
+        |freedom: &Freedom| World::of(Fleet { apps: apps.clone(), wishes: wishes.clone() }, false, *freedom);
+    holds("tuning", whole_or(&[Freedom::POWER, Freedom::PEOPLE], 1).map(|freedom| world(&freedom)));
+}
+
+/// The first `few` of `all`; all with `TIDELOCK_CRASH=whole`, which takes minutes and is part of `tests/run`.
+fn whole_or<T: Copy>(all: &[T], few: usize) -> impl Iterator<Item = T> {
+    let whole = std::env::var_os("TIDELOCK_CRASH").is_some_and(|value| value == "whole");
+    if !whole {
+        println!("{few} of {} worlds; all with TIDELOCK_CRASH=whole", all.len());
+    }
+    all.iter().copied().take(if whole { all.len() } else { few })
+}
+
+#[test]
+fn a_third_release_may_be_wanted_while_the_second_is_in_trial() {
+    for other in [Behaviour::Fails, Behaviour::Hangs, Behaviour::Good] {
+        let apps = vec![(name("web"), vec![Behaviour::Good, other, Behaviour::Good])];
+        let wishes = vec![Some((0, None)), Some((1, None)), Some((2, None))];
+        let freedom = Freedom { cuts: false, kills: false, ..Freedom::POWER };
+        holds("three releases", [World::of(Fleet { apps, wishes }, false, freedom)]);
+    }
+}
+
+#[test]
+fn two_apps_take_turns() {
+    for other in [Behaviour::Good, Behaviour::Fails] {
+        let apps = vec![(name("db"), vec![Behaviour::Good, other]), (name("web"), vec![Behaviour::Good; 2])];
+        let wishes = vec![Some((0, None)), Some((1, None))];
+        let freedom = Freedom { cuts: false, kills: false, ..Freedom::POWER };
+        holds("two apps", [World::of(Fleet { apps, wishes }, false, freedom)]);
+    }
+}
