@@ -7,6 +7,7 @@ mod crash;
 mod demo_web;
 mod device;
 mod fetch;
+mod golden;
 mod publish;
 mod tidy;
 mod trust;

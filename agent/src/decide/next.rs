@@ -72,7 +72,11 @@ fn choose(decisions: Vec<(&AppName, Decision)>, mode: Mode) -> (Step, Why) {
             Step::Wait { pause: time } => pause = Some(time),
             Step::Rest { again: Some(time) } => again = Some(again.map_or(time, |other| other.min(time))),
             Step::Rest { again: None } => {}
-            step if mode == Mode::Observe => reason = Reason::Observe { would: step.to_string() },
+            step if mode == Mode::Observe => {
+                let words = step.to_string();
+                let own = format!("{name}: ");
+                reason = Reason::Observe { would: words.strip_prefix(&own).unwrap_or(&words).to_owned() };
+            }
             step if chosen.is_none() => chosen = Some(step),
             _ => reason = Reason::Queued,
         }

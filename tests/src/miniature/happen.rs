@@ -145,11 +145,11 @@ impl World {
     pub fn proceed(&self, state: &State, agent: &Agent) -> Moved {
         let device = (agent.look)(self.device(state));
         let step = match state.stage {
-            Stage::Booting => match (agent.at_boot)(&device, NOW) {
+            Stage::Booting => match (agent.at_boot)(&device, self.now()) {
                 Some(step) => step,
                 None => return self.boots(state),
             },
-            Stage::Running => (agent.next)(&self.wanted(state, &device), &device, NOW),
+            Stage::Running => (agent.next)(&self.wanted(state, &device), &device, self.now()),
         };
         let what = step.to_string();
         let mut now = state.clone();
@@ -212,10 +212,13 @@ impl World {
                     one.started = 0;
                 }
             }
-            Act::Index(tree) | Act::Fetch(tree) if outage => {
+            Act::Index(tree) | Act::Fetch(tree) if outage || self.terms.missing => {
                 let tries = one.memory.trouble.as_ref().map_or(1, |trouble| 2.min(trouble.tries + 1));
-                let message = "the network is out".into();
-                let kind = TroubleKind::Network;
+                let (kind, message) = if outage {
+                    (TroubleKind::Network, "the network is out".into())
+                } else {
+                    (TroubleKind::Unavailable, "answered 404".into())
+                };
                 one.memory.trouble = Some(Trouble { tree: *tree, kind, message, tries, at: NOW.boot });
             }
             Act::Index(tree) => {

@@ -2,6 +2,7 @@
 //!
 //! Never here: what happens next (`happen`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tidelock_protocol::names::{AppName, Platform};
 use tidelock_protocol::time::{Now, Timestamp};
 
 use super::disk::{Content, Kind, Name};
-use super::state::{Behaviour, Fleet, One, State, Wish, World, digest_of};
+use super::state::{Behaviour, Fleet, One, State, Terms, Wish, World, digest_of};
 
 /// What time it always is: what a state remembers of the past moves instead, so that states stay few.
 pub const NOW: Now =
@@ -68,12 +69,17 @@ pub(super) fn manifests(fleet: &Fleet) -> Vec<Vec<Manifest>> {
 }
 
 impl World {
+    /// The time of every turn.
+    pub fn now(&self) -> Now {
+        Now { trusted: !self.terms.untrusted, ..NOW }
+    }
+
     /// The device as the agent would look at it.
     pub fn device(&self, state: &State) -> Device {
         let apps = self.fleet.apps.iter().zip(&state.apps).enumerate();
         Device {
-            mode: Mode::Apply,
-            free: Space { bytes: 1 << 30, inodes: 1 << 20 },
+            mode: if self.terms.observe { Mode::Observe } else { Mode::Apply },
+            free: Space { bytes: if self.terms.full { 0 } else { 1 << 30 }, inodes: 1 << 20 },
             keep: 0,
             seed: 0,
             apps: apps.map(|(place, ((name, _), one))| (name.clone(), self.app(place, one))).collect(),
@@ -82,18 +88,43 @@ impl World {
 
     /// What the environment wants of it.
     pub fn wanted(&self, state: &State, device: &Device) -> Wanted {
-        let platform = Platform::any();
+        let platform = if self.terms.foreign { "linux-armv6".parse() } else { Ok(Platform::any()) };
+        let platform = platform.unwrap_or_else(|_| unreachable!("a platform"));
         let labels = BTreeMap::new();
-        let unanswered = BTreeMap::new();
+        let mut unanswered = BTreeMap::new();
         let mut wanted = Wanted::new();
         for (place, (name, _)) in self.fleet.apps.iter().enumerate() {
             let (desired, offers) = &self.manifests[place][state.apps[place].wish];
-            let signed = Signed { desired, expired: false, offers, unanswered: &unanswered };
+            let (mut desired, mut offers) = (Cow::Borrowed(desired), Cow::Borrowed(offers));
+            if self.terms != Terms::default() {
+                self.spoil(desired.to_mut(), offers.to_mut());
+            }
+            if self.terms.unanswered {
+                unanswered.insert(name.clone(), "the connection was refused".to_owned());
+            }
+            let (desired, offers, unanswered) = (&*desired, &*offers, &unanswered);
+            let signed = Signed { desired, expired: self.terms.expired, offers, unanswered };
             let me = Me { platform: &platform, labels: &labels };
-            let all = want(Some(signed), me, device, NOW);
+            let all = want(Some(signed).filter(|_| !self.terms.unjoined), me, device, self.now());
             wanted.extend(all.into_iter().filter(|(other, _)| other == name));
         }
         wanted
+    }
+
+    /// Makes the signed words what the terms say.
+    fn spoil(&self, desired: &mut Desired, offers: &mut BTreeMap<AppName, Offer>) {
+        for choice in desired.apps.values_mut().flatten() {
+            choice.floor = if self.terms.floor { 9 } else { 0 };
+            if self.terms.needs {
+                choice.needs.insert("wings".to_owned());
+            }
+            if self.terms.foreign {
+                choice.stable.platforms.clear();
+            }
+        }
+        if self.terms.disagreed || self.terms.unanswered {
+            offers.clear();
+        }
     }
 
     /// How the release with this tree behaves.

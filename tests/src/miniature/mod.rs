@@ -12,5 +12,5 @@ mod state;
 pub use happen::{Happening, MANY, Moved};
 pub use look::NOW;
 pub use state::{
-    Agent, Behaviour, Deferred, Fleet, Freedom, One, Stage, State, Wish, World, digest_of, name,
+    Agent, Behaviour, Deferred, Fleet, Freedom, One, Stage, State, Terms, Wish, World, digest_of, name,
 };

@@ -63,6 +63,33 @@ impl Freedom {
     pub const NETWORK: Self = Self { outages: true, cuts: false, ..Self::POWER };
 }
 
+/// What is not as it should be, on the device or at the publisher; all of it is the whole time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// No verified desired state is here.
+    pub unjoined: bool,
+    /// The metadata has expired.
+    pub expired: bool,
+    /// The clock is not synchronised.
+    pub untrusted: bool,
+    /// The agent only watches.
+    pub observe: bool,
+    /// The disk is full.
+    pub full: bool,
+    /// The publisher does not have the files.
+    pub missing: bool,
+    /// The app's role could not be asked.
+    pub unanswered: bool,
+    /// The app's role names another index.
+    pub disagreed: bool,
+    /// The desired state needs a word that nobody knows.
+    pub needs: bool,
+    /// There is no build for this platform.
+    pub foreign: bool,
+    /// Everything lies below the signed floor.
+    pub floor: bool,
+}
+
 /// What the world may do.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -72,6 +99,8 @@ pub struct World {
     pub guard: bool,
     /// What may happen besides.
     pub freedom: Freedom,
+    /// What is not as it should be.
+    pub terms: Terms,
     pub(super) manifests: Vec<Vec<Manifest>>,
 }
 
@@ -91,7 +120,7 @@ impl World {
     /// A world of these apps.
     pub fn of(fleet: Fleet, guard: bool, freedom: Freedom) -> Self {
         let manifests = manifests(&fleet);
-        Self { fleet, guard, freedom, manifests }
+        Self { fleet, guard, freedom, terms: Terms::default(), manifests }
     }
 
     /// A device that is what it should be by the first wish, which nothing disturbed.

@@ -50,7 +50,7 @@ fn observing_says_what_would_be_done_and_changes_nothing() {
     let before =
         (everything(&stage, "var/lib/tidelock/apps"), everything(&stage, "var/lib/tidelock/journal"));
     let said = stage.update(0).stdout;
-    assert!(said.starts_with("web: observe: only watching; would web: fetch the index app.web."), "{said}");
+    assert!(said.starts_with("web: observe: only watching; would fetch the index app.web."), "{said}");
     assert_eq!(stage.device.run(&["check"]).code, 10);
     assert_eq!(stage.device.run(&["rollback", "web", "--reason", "x"]).code, 3);
     assert_eq!(stage.device.run(&["retry", "web"]).code, 3);

@@ -1,0 +1,229 @@
+//! Scenarios as text: what happens to a device, and what the agent does about it and says of it, word for word.
+//!
+//! Each file of `tests/golden/` has a title, the apps with the behaviour of their releases, and lines that begin with
+//! `>`: something happens. What stands below such a line was recorded: the steps until the device is at rest, and why
+//! each app is where it is, in the words of `why` and of observe mode. `TIDELOCK_GOLDEN=write` records anew.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use tidelock::decide;
+use tidelock::decide::model::{Record, Retry, Rollback, Step};
+use tidelock_protocol::names::AppName;
+use tidelock_tests::miniature::disk::{Content, Kind, Name};
+use tidelock_tests::miniature::{Agent, Behaviour, Fleet, Freedom, Stage, State, Terms, World, name};
+
+/// A scenario that takes more steps than this does not come to rest.
+const MOST: usize = 200;
+
+struct Scenario {
+    world: World,
+    state: State,
+    told: String,
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+fn files() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "txt")).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_scenario_is_told_as_it_was_recorded() {
+    let files = files();
+    assert!(files.len() >= 15, "{} scenarios", files.len());
+    let mut differing = Vec::new();
+    for path in files {
+        let recorded = std::fs::read_to_string(&path).unwrap();
+        let told = tell(&recorded);
+        if std::env::var_os("TIDELOCK_GOLDEN").is_some_and(|value| value == "write") {
+            std::fs::write(&path, &told).unwrap();
+        } else if told != recorded {
+            differing.push(format!("{}: is now told as\n{told}", path.display()));
+        }
+    }
+    assert!(differing.is_empty(), "{}\nif that is right: TIDELOCK_GOLDEN=write", differing.join("\n"));
+}
+
+/// Every reason that a scenario can show is shown by one.
+#[test]
+fn the_scenarios_show_the_reasons() {
+    let all: String = files().iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    for code in [
+        "synced",
+        "no-manifest",
+        "not-wanted",
+        "agent-too-old",
+        "platform",
+        "disagreed",
+        "below-floor",
+        "expired",
+        "clock",
+        "refused",
+        "backing-off",
+        "disk",
+        "unavailable",
+        "fetch",
+        "other-trial",
+        "queued",
+        "observe",
+        "installing",
+        "trying",
+        "going-back",
+        "restoring",
+        "down",
+        "nothing-to-go-back-to",
+        "retrying",
+        "tidying",
+    ] {
+        assert!(all.contains(&format!(": {code}: ")), "no scenario shows {code}");
+    }
+}
+
+/// The text as it is told now: what is given and what happens is kept, the rest is written anew.
+fn tell(text: &str) -> String {
+    let mut scenario: Option<Scenario> = None;
+    let mut apps = Vec::new();
+    let mut head = String::new();
+    for line in text.lines() {
+        if let Some(app) = line.strip_prefix("app ") {
+            apps.push(app_of(app));
+            writeln!(head, "{line}").unwrap();
+        } else if let Some(event) = line.strip_prefix("> ") {
+            scenario.get_or_insert_with(|| Scenario::of(apps.clone(), head.clone())).happen(event);
+        } else if line.starts_with('#') && scenario.is_none() {
+            writeln!(head, "{line}").unwrap();
+        }
+    }
+    scenario.map(|scenario| scenario.told).unwrap_or(head)
+}
+
+fn app_of(text: &str) -> (AppName, Vec<Behaviour>) {
+    let (app, releases) = text.split_once(": ").unwrap();
+    (name(app), releases.split(", ").map(behaviour).collect())
+}
+
+fn behaviour(word: &str) -> Behaviour {
+    match word {
+        "good" => Behaviour::Good,
+        "fails" => Behaviour::Fails,
+        "hangs" => Behaviour::Hangs,
+        "start-fails" => Behaviour::StartFails,
+        "panics" => Behaviour::Panics,
+        "unusable" => Behaviour::Unusable,
+        other => panic!("no release is {other}"),
+    }
+}
+
+impl Scenario {
+    fn of(apps: Vec<(AppName, Vec<Behaviour>)>, told: String) -> Self {
+        let releases = apps.iter().map(|(_, releases)| releases.len()).max().unwrap();
+        let plain = (0..releases).map(|number| Some((number, None)));
+        let tuned = (0..releases).map(|number| Some((number, Some(2))));
+        let wishes = [None].into_iter().chain(plain).chain(tuned).collect();
+        let world = World::of(Fleet { apps, wishes }, false, Freedom::POWER);
+        let state = world.begin();
+        Self { world, state, told }
+    }
+
+    /// Does what a line says, then lets the agent go on; `…; N steps` only so far.
+    fn happen(&mut self, event: &str) {
+        let (what, steps) = match event.split_once("; ") {
+            Some((what, steps)) => (what, steps.strip_suffix(" steps").unwrap().parse().unwrap()),
+            None => (event, MOST),
+        };
+        writeln!(self.told, "\n> {event}").unwrap();
+        let words: Vec<&str> = what.split(' ').collect();
+        match words[..] {
+            ["terms", "fine"] => self.world.terms = Terms::default(),
+            ["terms", ref terms @ ..] => terms.iter().for_each(|term| self.spoil(term)),
+            ["network", "out"] => self.state.outage = true,
+            ["network", "back"] => self.state.outage = false,
+            ["power", "cut"] => self.state = self.world.cut(&self.state).swap_remove(0).state,
+            ["agent", "killed"] => self.state = self.world.killed(&self.state, &Agent::REAL),
+            ["guard", "before", "the", "apps"] => self.world.guard = true,
+            ["go", "on"] => {}
+            ["wait"] => self.state = self.world.proceed(&self.state, &Agent::REAL).ends.swap_remove(0),
+            [app, "wants", "nothing"] => self.one(app).wish = 0,
+            [app, "wants", number] => self.one(app).wish = 1 + number.parse::<usize>().unwrap(),
+            [app, "wants", number, "tuned"] => {
+                let releases = (self.world.fleet.wishes.len() - 1) / 2;
+                self.one(app).wish = 1 + releases + number.parse::<usize>().unwrap();
+            }
+            [app, "rollback"] => {
+                let leave = self.one(app).linked().unwrap();
+                let intent = Rollback { leave, owner: "ann".into(), reason: "slow".into() };
+                self.write(app, Kind::Rollback, Record::Rollback(Some(intent)));
+            }
+            [app, "retry"] => {
+                self.write(app, Kind::Retry, Record::Retry(Some(Retry { owner: "ann".into() })));
+            }
+            [app, "release", number, "now", word] => {
+                let apps = &mut self.world.fleet.apps;
+                let releases = apps.iter_mut().find(|(name, _)| name.as_str() == app).unwrap();
+                releases.1[number.parse::<usize>().unwrap()] = behaviour(word);
+            }
+            [app, "loses", "its", kind] => {
+                let kind = if kind == "trial" { Kind::Trial } else { Kind::Committed };
+                self.one(app).disk.put(Name::Record(kind), Content::Torn);
+            }
+            _ => panic!("nothing is called {what:?}"),
+        }
+        self.go_on(steps);
+    }
+
+    fn go_on(&mut self, steps: usize) {
+        for _ in 0..steps {
+            let moved = self.world.proceed(&self.state, &Agent::REAL);
+            if !moved.what.starts_with("rest") {
+                writeln!(self.told, "{}", moved.what).unwrap();
+            }
+            if matches!(moved.step, Some(Step::Rest { .. })) {
+                break;
+            }
+            self.state = moved.ends.into_iter().next().unwrap();
+        }
+        if self.state.stage == Stage::Running {
+            let device = self.world.device(&self.state);
+            let wanted = self.world.wanted(&self.state, &device);
+            let (step, why) = decide::next(&wanted, &device, self.world.now());
+            let next = if matches!(step, Step::Rest { .. }) { "" } else { "next, " };
+            writeln!(self.told, "  {next}{step}").unwrap();
+            why.to_string().lines().for_each(|line| writeln!(self.told, "  {line}").unwrap());
+        }
+    }
+
+    fn one(&mut self, app: &str) -> &mut tidelock_tests::miniature::One {
+        let place = self.world.fleet.apps.iter().position(|(name, _)| name.as_str() == app).unwrap();
+        &mut self.state.apps[place]
+    }
+
+    fn write(&mut self, app: &str, kind: Kind, record: Record) {
+        self.one(app).disk.put(Name::Record(kind), Content::Record(record.into()));
+    }
+
+    fn spoil(&mut self, term: &str) {
+        let terms = &mut self.world.terms;
+        let member = match term {
+            "unjoined" => &mut terms.unjoined,
+            "expired" => &mut terms.expired,
+            "untrusted-clock" => &mut terms.untrusted,
+            "observe" => &mut terms.observe,
+            "full" => &mut terms.full,
+            "missing" => &mut terms.missing,
+            "unanswered" => &mut terms.unanswered,
+            "disagreed" => &mut terms.disagreed,
+            "needs" => &mut terms.needs,
+            "foreign" => &mut terms.foreign,
+            "floor" => &mut terms.floor,
+            other => panic!("no term is {other}"),
+        };
+        *member = true;
+    }
+}
