@@ -12,6 +12,7 @@ pub mod programs;
 pub mod publisher;
 pub mod relay;
 pub mod release;
+pub mod replay;
 pub mod repository;
 pub mod scratch;
 pub mod served;

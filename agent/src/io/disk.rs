@@ -174,6 +174,16 @@ pub fn sync_directory(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes durable what an earlier process changed in `directory`, if it was killed before it did so itself.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn settle(directory: &Path) -> Result<(), Error> {
+    File::open(directory).and_then(|handle| handle.sync_all()).map_err(failed("fsync", directory))?;
+    trace::note("settle", &[directory]);
+    Ok(())
+}
+
 /// What the file system of `path` still takes.
 ///
 /// # Errors

@@ -49,8 +49,8 @@ fn settle(state: &Path) -> Result<(), disk::Error> {
     let apps = state.join("apps");
     let of_apps = std::fs::read_dir(&apps).into_iter().flatten().flatten().map(|entry| entry.path());
     let of_apps = of_apps.flat_map(|app| [app.join("releases"), app]);
-    let all = [state.join("journal"), apps].into_iter().chain(of_apps);
-    all.filter(|directory| directory.is_dir()).try_for_each(|directory| disk::sync_directory(&directory))
+    let all = [state.join("trust"), state.join("journal"), apps].into_iter().chain(of_apps);
+    all.filter(|directory| directory.is_dir()).try_for_each(|directory| disk::settle(&directory))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the hands do for each step: the calls on the disk in their order, and the hooks and checks between them.
 //!
-//! The calls are those of `io/disk`; `crash::calls` holds them against what the real ones do. Never here: a choice.
+//! The calls are those of `io/disk`; `crash::replay` holds them against what the real ones do. Never here: a choice.
 
 use std::rc::Rc;
 

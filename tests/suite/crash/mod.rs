@@ -5,6 +5,7 @@
 
 mod invariants;
 mod mutants;
+mod replay;
 mod walk;
 
 use tidelock_tests::miniature::{Agent, Behaviour, Fleet, Freedom, World, name};
