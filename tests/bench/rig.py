@@ -18,10 +18,30 @@ WORK = ROOT / "target/bench"
 
 
 class Cost:
-    """One finished command: wall and CPU seconds, and the peak memory of its largest process in MiB."""
+    """One finished command: wall and CPU seconds, and the peak memory of its own process in MiB."""
 
     def __init__(self, wall, cpu, peak):
         self.wall, self.cpu, self.peak = wall, cpu, peak
+
+
+class Peak(threading.Thread):
+    """Reads a process' high-water mark until it ends: the rusage of a child begins with what its parent had."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.kibibytes = pid, 0
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError, StopIteration):
+            while True:
+                status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+                self.kibibytes = max(self.kibibytes, next(int(row.split()[1]) for row in status.splitlines() if row.startswith("VmHWM")))
+                time.sleep(0.005)
+
+    def mebibytes(self):
+        self.join()
+        return self.kibibytes / 1024
 
 
 def cost(command, **options):
@@ -29,12 +49,13 @@ def cost(command, **options):
     shell = ["bash", "-o", "pipefail", "-ec", command] if isinstance(command, str) else [str(c) for c in command]
     begin = time.monotonic()
     process = subprocess.Popen(shell, stdout=subprocess.DEVNULL, **options)
+    memory = Peak(process.pid)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.monotonic() - begin
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{shell} failed with {process.returncode}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Cost(wall, usage.ru_utime + usage.ru_stime, memory.mebibytes())
 
 
 def versus(ours, theirs, runs=5):
@@ -103,9 +124,7 @@ class Nginx:
         self.home = fresh(WORK / "nginx")
         self.port, self.tls_port = free_port(), free_port()
         self.log = self.home / "access.log"
-        quiet("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-              "-days", "2", "-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
-              "-keyout", self.home / "key.pem", "-out", self.home / "cert.pem", stderr=subprocess.DEVNULL)
+        self.certify()
         (self.home / "nginx.conf").write_text(f"""
             user root; daemon off; worker_processes 1; pid {self.home}/pid; error_log {self.home}/error.log;
             events {{ worker_connections 256; }}
@@ -120,6 +139,19 @@ class Nginx:
                 }}
             }}""")
         self.process = None
+
+    def certify(self):
+        """An authority, `ca.pem`, and a certificate of it for 127.0.0.1: one for both is refused by rustls."""
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=bench"]
+        at = lambda name: self.home / name
+        (at("names")).write_text("subjectAltName=IP:127.0.0.1\n")
+        for command in (
+            ["req", "-x509", *key, "-days", "2", "-keyout", at("ca.key"), "-out", at("ca.pem")],
+            ["req", *key, "-keyout", at("key.pem"), "-out", at("request")],
+            ["x509", "-req", "-in", at("request"), "-CA", at("ca.pem"), "-CAkey", at("ca.key"), "-CAcreateserial",
+             "-days", "2", "-extfile", at("names"), "-out", at("cert.pem")],
+        ):
+            quiet("openssl", *command, stderr=subprocess.DEVNULL)
 
     def __enter__(self):
         self.process = subprocess.Popen(["nginx", "-c", self.home / "nginx.conf"], stderr=subprocess.DEVNULL)
@@ -223,13 +255,18 @@ class Fleet:
 
 
 class Device:
-    """A device in a directory of its own."""
+    """A device in a directory of its own, that trusts `authority` and polls every second."""
 
-    def __init__(self, agent, home, fleet, url, extra=""):
+    def __init__(self, agent, home, fleet, url, authority=None):
         self.agent, self.home = agent, fresh(home)
-        if extra:
-            (home / "etc/tidelock/config.d").mkdir(parents=True)
-            (home / "etc/tidelock/config.d/bench.toml").write_text(extra)
+        fragments = home / "etc/tidelock/config.d"
+        fragments.mkdir(parents=True)
+        settings = 'poll = "1s"\n'
+        if authority:
+            # What the configuration names lies below the device's root.
+            shutil.copy(authority, home / "etc/tidelock/ca.pem")
+            settings += 'ca_file = "/etc/tidelock/ca.pem"\n'
+        (fragments / "bench.toml").write_text(settings)
         quiet(agent, "--root", home, "join", url, "--root-sha256", fleet.root(), "--env", "prod", stderr=subprocess.DEVNULL)
 
     def command(self, *words):
