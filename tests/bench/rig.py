@@ -18,44 +18,27 @@ WORK = ROOT / "target/bench"
 
 
 class Cost:
-    """One finished command: wall and CPU seconds, and the peak memory of its own process in MiB."""
+    """One finished command: wall and CPU seconds, and the peak memory of its largest process in MiB."""
 
     def __init__(self, wall, cpu, peak):
         self.wall, self.cpu, self.peak = wall, cpu, peak
 
 
-class Peak(threading.Thread):
-    """Reads a process' high-water mark until it ends: the rusage of a child begins with what its parent had."""
-
-    def __init__(self, pid):
-        super().__init__(daemon=True)
-        self.pid, self.kibibytes = pid, 0
-        self.start()
-
-    def run(self):
-        with contextlib.suppress(OSError, StopIteration):
-            while True:
-                status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
-                self.kibibytes = max(self.kibibytes, next(int(row.split()[1]) for row in status.splitlines() if row.startswith("VmHWM")))
-                time.sleep(0.005)
-
-    def mebibytes(self):
-        self.join()
-        return self.kibibytes / 1024
-
-
 def cost(command, **options):
     """Runs `command` (a list, or a string for bash) to its end and fails when it does."""
     shell = ["bash", "-o", "pipefail", "-ec", command] if isinstance(command, str) else [str(c) for c in command]
+    # The rusage of a child begins with the memory of its parent: a small parent in between tells the truth.
+    WORK.mkdir(parents=True, exist_ok=True)
+    peak = WORK / "peak"
+    shell = ["/usr/bin/time", "-f", "%M", "-o", str(peak), *shell]
     begin = time.monotonic()
     process = subprocess.Popen(shell, stdout=subprocess.DEVNULL, **options)
-    memory = Peak(process.pid)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.monotonic() - begin
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{shell} failed with {process.returncode}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, memory.mebibytes())
+    return Cost(wall, usage.ru_utime + usage.ru_stime, int(peak.read_text().split()[-1]) / 1024)
 
 
 def versus(ours, theirs, runs=5):

@@ -129,7 +129,8 @@ impl Http {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .user_agent(concat!("tidelock/", env!("CARGO_PKG_VERSION")))
+            // No name in every poll: 28 bytes of the 388 that an idle poll of nginx took (360 without).
+            .user_agent("")
             .accept("")
             .accept_encoding("identity")
             .max_response_header_size(HEADER_BYTES)
