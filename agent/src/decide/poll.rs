@@ -43,7 +43,7 @@ pub fn first(every: Duration, device: u64) -> Duration {
 /// How long to wait from now (`boot` is the time since the machine booted) until the next poll.
 ///
 /// Answered: until the device's own place in the next interval, so that an outage which all devices met leaves no
-/// echo, and a little more or less (a twentieth). Failed: a pause that doubles, from half of it to all of it by
+/// echo, and up to a twentieth later. Failed: a pause that doubles, from half of it to all of it by
 /// `chance`; a `Retry-After` is a lower bound, and is spread over one interval more since all devices read the same.
 pub fn pause(polled: Polled, every: Duration, boot: Duration, device: u64, chance: u64) -> Duration {
     match polled {
@@ -84,4 +84,84 @@ fn share(whole: Duration, number: u64) -> Duration {
 
 fn remainder(time: Duration, every: Duration) -> u64 {
     u64::try_from(time.as_millis() % every.as_millis().max(1)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(300);
+
+    fn devices() -> impl Iterator<Item = u64> {
+        (0..2_000).map(|number| seed(&format!("device {number}")))
+    }
+
+    fn failed(failures: u32, retry_after: Option<u64>, chance: u64) -> Duration {
+        let retry_after = retry_after.map(Duration::from_secs);
+        pause(Polled::Failed { failures, retry_after }, EVERY, Duration::ZERO, 0, chance)
+    }
+
+    #[test]
+    fn devices_that_boot_together_spread_over_the_interval() {
+        let mut tenths = [0; 10];
+        for device in devices() {
+            let tenth = first(EVERY, device).as_secs() / 30;
+            tenths[usize::try_from(tenth).unwrap()] += 1;
+        }
+        assert!(tenths.iter().all(|count| (140..260).contains(count)), "{tenths:?}");
+        assert_eq!(first(EVERY, seed("a")), first(EVERY, seed("a")), "a place is kept");
+    }
+
+    #[test]
+    fn after_an_outage_each_device_is_back_at_its_own_place() {
+        for device in devices() {
+            for boot in [0, 1, 150, 299, 300, 12_345].map(Duration::from_secs) {
+                let wait = pause(Polled::Answered, EVERY, boot, device, 0);
+                assert!(wait >= EVERY / 2 && wait <= EVERY + EVERY / 2, "{wait:?}");
+                let into = (boot + wait).as_millis() % EVERY.as_millis();
+                assert_eq!(into, first(EVERY, device).as_millis());
+                let late = pause(Polled::Answered, EVERY, boot, device, u64::MAX);
+                assert!(late > wait && late <= wait + EVERY / 20);
+            }
+        }
+    }
+
+    #[test]
+    fn failures_wait_longer_each_time_up_to_a_bound_and_not_in_step() {
+        let whole = |failures: u32| Duration::from_millis(37_500) * 2_u32.pow(failures - 1);
+        for failures in 1..=6 {
+            let waits: Vec<Duration> = devices().map(|chance| failed(failures, None, chance)).collect();
+            let (least, most) = (*waits.iter().min().unwrap(), *waits.iter().max().unwrap());
+            assert!(
+                least >= whole(failures) / 2 && most <= whole(failures),
+                "{failures}: {least:?} {most:?}"
+            );
+            assert!(most - least > whole(failures) / 3, "{failures}: they echo");
+        }
+        for failures in [8, 31, 32, 33, 34, u32::MAX] {
+            let wait = failed(failures, None, 7);
+            assert!(wait >= LONGEST / 2 && wait <= LONGEST, "{failures}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_publisher_asks_for_is_a_lower_bound_within_a_day() {
+        for chance in devices() {
+            let wait = failed(1, Some(600), chance);
+            assert!(wait >= Duration::from_secs(600) && wait < Duration::from_secs(600) + EVERY);
+            assert!(failed(1, Some(u64::MAX), chance) < LONGEST_WORD + EVERY);
+        }
+        assert!(failed(7, Some(1), 0) >= LONGEST / 3, "it shortens nothing");
+        assert!(failed(1, Some(600), u64::MAX) - failed(1, Some(600), 0) > EVERY / 2, "they echo");
+    }
+
+    #[test]
+    fn the_first_pause_fits_the_interval() {
+        let of = |every| {
+            let polled = Polled::Failed { failures: 1, retry_after: None };
+            pause(polled, Duration::from_secs(every), Duration::ZERO, 0, u64::MAX)
+        };
+        assert!(of(8) <= Duration::from_secs(5) && of(8) > Duration::from_secs(2));
+        assert!(of(86_400) <= Duration::from_secs(60) && of(86_400) >= Duration::from_secs(30));
+    }
 }

@@ -10,6 +10,9 @@ use tidelock_protocol::time::Now;
 
 use super::model::{App, Device, File, Goal, Offer, Reason, Refusal, Setup, Want, Wanted};
 
+#[cfg(test)]
+mod tests;
+
 /// What the repository says, verified.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed<'a> {
