@@ -30,6 +30,8 @@ pub mod model;
 mod next;
 pub mod poll;
 mod rest;
+#[cfg(test)]
+mod tests;
 mod trial;
 pub mod want;
 

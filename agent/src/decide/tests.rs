@@ -1,0 +1,246 @@
+//! What the walk over all states does not reach: damage by others, full lists, several reasons at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tidelock_protocol::desired::Tuning;
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::names::AppName;
+use tidelock_protocol::time::{Now, Timestamp};
+
+use super::model::*;
+use super::next;
+
+const NOW: Now =
+    Now { wall: Timestamp::from_unix(1_000_000), boot: Duration::from_secs(5_000), trusted: true };
+
+fn tree(name: &str) -> Digest {
+    Digest::of(name.as_bytes())
+}
+
+fn setup(name: &str) -> Setup {
+    Setup { tree: tree(name), tuning: Tuning::default(), version: None }
+}
+
+fn web() -> AppName {
+    "web".parse().unwrap()
+}
+
+fn recipe() -> Result<Recipe, String> {
+    Ok(Recipe { start: tree("start"), timeout: 30, checks: BTreeMap::new() })
+}
+
+/// A device whose app runs `a`, which was committed, with `sealed` trees.
+fn device(sealed: &[&str]) -> Device {
+    let committed = Committed { serial: 4, setup: setup("a"), at: NOW.wall, passed: BTreeMap::new() };
+    let app = App {
+        current: Some(tree("a")),
+        sealed: sealed.iter().map(|name| tree(name)).collect(),
+        recipes: sealed.iter().map(|name| (tree(name), recipe())).collect(),
+        committed: vec![committed],
+        run: Run::Started { tree: tree("a"), at: Duration::from_secs(1) },
+        ..App::default()
+    };
+    let free = Space { bytes: 100, inodes: 100 };
+    Device { mode: Mode::Apply, free, keep: 0, seed: 0, apps: BTreeMap::from([(web(), app)]) }
+}
+
+fn be(name: &str) -> Want {
+    let file = File { name: name.into(), length: 1, sha256: tree(name) };
+    Want::Be(Goal { setup: setup(name), index: file.clone(), bundle: Some(file), retry: 7 })
+}
+
+fn ask(device: &Device, want: Want) -> (Step, Reason) {
+    let (step, mut why) = next(&BTreeMap::from([(web(), want)]), device, NOW);
+    (step, why.apps.remove(&web()).unwrap())
+}
+
+fn app(device: &mut Device) -> &mut App {
+    device.apps.get_mut(&web()).unwrap()
+}
+
+fn trial(from: Option<&str>, to: &str, phase: Phase) -> Trial {
+    let (from, to) = (from.map(setup), setup(to));
+    Trial { serial: 5, from, to, phase, starts: 1, retry: 7, earlier: None }
+}
+
+#[test]
+fn at_most_32_refusals_are_kept_and_the_oldest_goes() {
+    let mut device = device(&["a", "b"]);
+    app(&mut device).recipes.insert(tree("b"), Err("line 1".into()));
+    let old = |number: u32| Refusal {
+        setup: setup(&number.to_string()),
+        retry: 0,
+        at: NOW.wall,
+        ground: Ground::Trial(Cause::Starts),
+    };
+    app(&mut device).refusals = (0..32).map(old).collect();
+    let (Step::Refuse { refusals, committed, .. }, _) = ask(&device, be("b")) else { panic!() };
+    assert_eq!(refusals.len(), super::REFUSALS);
+    assert_eq!((refusals[0].setup.clone(), refusals[0].retry), (setup("b"), 7));
+    assert_eq!(refusals[31], old(30));
+    assert_eq!(committed.len(), 1);
+}
+
+#[test]
+fn a_trial_whose_tree_is_gone_goes_back_and_ends_without_verdict() {
+    let mut device = device(&["a"]);
+    app(&mut device).trial = Some(trial(Some("a"), "b", Phase::Opened));
+    let (Step::Back { trial: back, .. }, _) = ask(&device, be("b")) else { panic!() };
+    assert_eq!(back.phase, Phase::Back { cause: Cause::Gone });
+    app(&mut device).trial = Some(back);
+    assert_eq!(ask(&device, be("b")).0, Step::Close { app: web() });
+}
+
+#[test]
+fn where_the_previous_tree_is_gone_the_way_back_ends_stopped_and_unlinked() {
+    let mut device = device(&["b"]);
+    let cause = Cause::Check { name: "c".into(), said: String::new() };
+    let one = app(&mut device);
+    one.current = Some(tree("b"));
+    one.run = Run::Started { tree: tree("b"), at: Duration::from_secs(1) };
+    one.trial = Some(trial(Some("a"), "b", Phase::Back { cause }));
+    assert!(matches!(ask(&device, be("b")).0, Step::Stop { .. }));
+    app(&mut device).run = Run::Stopped;
+    assert_eq!(ask(&device, be("b")).0, Step::Unlink { app: web() });
+    app(&mut device).current = None;
+    assert!(matches!(ask(&device, be("b")).0, Step::Defer { setback: Setback { tries: 1, .. }, .. }));
+}
+
+#[test]
+fn a_committed_tree_that_is_gone_is_fetched_again_and_then_started_without_a_trial() {
+    let mut device = device(&[]);
+    assert!(matches!(ask(&device, be("a")), (Step::Index { .. }, Reason::Installing(_))));
+    let one = app(&mut device);
+    one.sealed = vec![tree("a")];
+    one.recipes.insert(tree("a"), recipe());
+    one.run = Run::Stopped;
+    assert!(matches!(ask(&device, be("a")), (Step::Start { .. }, Reason::Restoring(_))));
+}
+
+#[test]
+fn a_link_that_somebody_removed_is_made_again() {
+    let mut device = device(&["a"]);
+    app(&mut device).current = None;
+    assert!(matches!(ask(&device, be("a")).0, Step::Stop { .. }), "what runs is stopped first");
+    app(&mut device).run = Run::Stopped;
+    assert_eq!(ask(&device, be("a")).0, Step::Point { app: web(), tree: tree("a") });
+}
+
+#[test]
+fn a_hook_that_did_not_return_is_stopped_and_begun_again() {
+    let mut device = device(&["a"]);
+    app(&mut device).run = Run::Unclear;
+    let timeout = Duration::from_secs(30);
+    assert_eq!(ask(&device, be("a")).0, Step::Stop { app: web(), tree: tree("a"), timeout });
+}
+
+#[test]
+fn tuning_sets_the_time_of_hooks() {
+    let mut device = device(&["a"]);
+    let one = app(&mut device);
+    one.run = Run::Unclear;
+    one.committed[0].setup.tuning.timeout = Some(9);
+    let stay = Want::Stay { reason: Reason::NotWanted, retry: 0 };
+    let (Step::Stop { timeout, .. }, _) = ask(&device, stay) else { panic!() };
+    assert_eq!(timeout, Duration::from_secs(9));
+}
+
+#[test]
+fn what_is_kept_besides_goes_when_the_room_is_needed() {
+    let mut device = device(&["z", "y", "a"]);
+    device.keep = 1;
+    assert_eq!(ask(&device, be("a")).0, Step::Prune { app: web(), tree: tree("y") }, "the older one");
+    app(&mut device).sealed = vec![tree("z"), tree("a")];
+    assert_eq!(ask(&device, be("a")).0, Step::Rest { again: None });
+    let one = app(&mut device);
+    one.staged = vec![tree("b")];
+    one.memory.need = Some((tree("b"), Space { bytes: 101, inodes: 1 }));
+    assert_eq!(ask(&device, be("b")).0, Step::Prune { app: web(), tree: tree("z") });
+    app(&mut device).sealed = vec![tree("a")];
+    assert!(matches!(ask(&device, be("b")), (Step::Rest { again: None }, Reason::Disk { .. })));
+    app(&mut device).memory.need = Some((tree("b"), Space { bytes: 100, inodes: 101 }));
+    assert!(matches!(ask(&device, be("b")).1, Reason::Disk { .. }));
+    app(&mut device).memory.need = Some((tree("b"), Space { bytes: 100, inodes: 100 }));
+    assert!(matches!(ask(&device, be("b")).0, Step::Fetch { reuse: Some(reuse), .. } if reuse == tree("a")));
+}
+
+#[test]
+fn nothing_is_removed_while_it_is_not_known_what_is_wanted() {
+    let mut device = device(&["z", "a"]);
+    app(&mut device).staged = vec![tree("b")];
+    for reason in [Reason::NoManifest, Reason::Expired, Reason::NotWanted] {
+        assert_eq!(ask(&device, Want::Stay { reason, retry: 0 }).0, Step::Rest { again: None });
+    }
+    assert_eq!(ask(&device, be("a")).0, Step::Discard { app: web(), tree: tree("b") });
+}
+
+#[test]
+fn a_clock_that_went_back_holds_nothing_up() {
+    let mut device = device(&["b", "a"]);
+    let setback =
+        |at| Setback { setup: setup("b"), cause: Cause::Starts, tries: 1, at: Timestamp::from_unix(at) };
+    app(&mut device).setback = Some(setback(NOW.wall.unix() - 5));
+    let (Step::Rest { again: Some(again) }, Reason::BackingOff { .. }) = ask(&device, be("b")) else {
+        panic!()
+    };
+    assert!(again <= Duration::from_secs(55) && again >= Duration::from_secs(25));
+    app(&mut device).setback = Some(setback(NOW.wall.unix() + 5));
+    assert!(matches!(ask(&device, be("b")).0, Step::Open { trial: Trial { earlier: Some(_), .. }, .. }));
+}
+
+#[test]
+fn the_soonest_of_several_back_offs_is_when_to_ask_again() {
+    let mut device = device(&["a"]);
+    let trouble = |tries| Trouble {
+        tree: tree("b"),
+        kind: TroubleKind::Network,
+        message: String::new(),
+        tries,
+        at: NOW.boot,
+    };
+    let mut other = device.apps[&web()].clone();
+    other.memory.trouble = Some(trouble(1));
+    app(&mut device).memory.trouble = Some(trouble(6));
+    device.apps.insert("db".parse().unwrap(), other);
+    let wanted = BTreeMap::from([(web(), be("b")), ("db".parse().unwrap(), be("b"))]);
+    let (Step::Rest { again: Some(again) }, _) = next(&wanted, &device, NOW) else { panic!() };
+    assert!(again <= Duration::from_secs(30), "{again:?}");
+}
+
+#[test]
+fn the_app_that_failed_least_comes_first() {
+    let mut device = device(&["a"]);
+    device.apps.insert("db".parse().unwrap(), device.apps[&web()].clone());
+    let wanted = BTreeMap::from([(web(), be("b")), ("db".parse().unwrap(), be("b"))]);
+    let first = |device: &Device| next(&wanted, device, NOW).0.app().cloned().unwrap();
+    assert_eq!(first(&device).as_str(), "db");
+    let setback = Setback { setup: setup("c"), cause: Cause::Starts, tries: 1, at: NOW.wall };
+    device.apps.get_mut(&"db".parse::<AppName>().unwrap()).unwrap().setback = Some(setback);
+    assert_eq!(first(&device).as_str(), "web");
+}
+
+#[test]
+fn while_one_app_waits_in_its_trial_another_is_started_and_nothing_more() {
+    let mut device = device(&["b", "a"]);
+    let mut other = device.apps[&web()].clone();
+    let early = Check { definition: tree("c"), grace: 0, interval: 60, deadline: 600, successes: 2 };
+    let one = app(&mut device);
+    one.current = Some(tree("b"));
+    one.run = Run::Started { tree: tree("b"), at: NOW.boot };
+    one.trial = Some(trial(Some("a"), "b", Phase::Opened));
+    let mut with_check = recipe().unwrap();
+    with_check.checks.insert("c".into(), early);
+    one.recipes.insert(tree("b"), Ok(with_check));
+    let said = Said { outcome: Outcome::Passed, passes: 1, at: NOW.boot, output: String::new() };
+    one.memory.said.insert("c".into(), said);
+    other.run = Run::Stopped;
+    let db: AppName = "db".parse().unwrap();
+    device.apps.insert(db.clone(), other);
+    let wanted = BTreeMap::from([(web(), be("b")), (db.clone(), be("b"))]);
+    assert!(matches!(next(&wanted, &device, NOW).0, Step::Start { app, .. } if app == db));
+    device.apps.get_mut(&db).unwrap().run = Run::Started { tree: tree("a"), at: NOW.boot };
+    let (step, why) = next(&wanted, &device, NOW);
+    assert_eq!(step, Step::Wait { pause: Duration::from_secs(60) });
+    assert_eq!(why.apps[&db], Reason::OtherTrial(web()));
+}
