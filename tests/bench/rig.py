@@ -219,6 +219,8 @@ class Fleet:
         shutil.copytree(tree, self.git / "bench", symlinks=True)
         for ignored in (self.git / "bench").rglob(".git*"):
             shutil.rmtree(ignored) if ignored.is_dir() else ignored.unlink()
+        # Git knows no empty directories, and the device gets what Git has.
+        quiet("find", self.git / "bench", "-type", "d", "-empty", "-delete")
         (self.git / "bench/release.toml").write_text("format = 1\n")
         self.commit()
 

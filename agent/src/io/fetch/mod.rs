@@ -122,7 +122,8 @@ pub fn tree(http: &Http, job: &Job<'_>, stop: &(dyn Fn() -> bool + Sync)) -> Res
         bundle: job.bundle,
         index: &index,
         wanted: &plan.wanted,
-        most: plan.wanted_bytes > job.bundle.length / 10 * 7,
+        // Nine tenths: at seven, two of eleven real updates fetched a quarter more than they lacked, to save 13 requests.
+        most: plan.wanted_bytes > job.bundle.length / 10 * 9,
         traffic: &traffic,
         stop,
     };
