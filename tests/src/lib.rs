@@ -7,6 +7,7 @@ pub mod fetching;
 pub mod filesystem;
 pub mod miniature;
 pub mod nginx;
+pub mod power;
 pub mod program;
 pub mod programs;
 pub mod publisher;

@@ -5,6 +5,7 @@ mod e2e;
 mod fetch_disks;
 mod foreign;
 mod kill;
+mod power;
 mod remote;
 mod rig;
 mod tars;
