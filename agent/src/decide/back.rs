@@ -7,6 +7,9 @@ use super::model::{Cause, Ground, Reason, Recipe, Refusal, Setback, Setup, Step,
 use super::next::{Case, Decision};
 use super::trial::{self, Toward, probe, toward};
 
+#[cfg(test)]
+mod tests;
+
 /// Refusals that are remembered per app.
 pub const REFUSALS: usize = 32;
 

@@ -9,6 +9,9 @@ use super::next::Case;
 use super::trial::{STARTS, Toward, count, go_back, toward};
 use super::{back, rest};
 
+#[cfg(test)]
+mod tests;
+
 /// The next step before the apps start; none: let them start.
 ///
 /// A release in trial has this start counted, or goes back when it had all of its starts; a way back that was begun

@@ -84,5 +84,8 @@ mod tests {
         let later = Floor { at: Timestamp::from_unix(1_000_001), learnt: Duration::ZERO };
         assert_eq!(FLOOR.or_later(later), later);
         assert_eq!(later.or_later(FLOOR), later);
+        // Heard again, the same word would set a clock that nobody keeps back to it.
+        let again = Floor { learnt: Duration::from_secs(99), ..FLOOR };
+        assert_eq!(FLOOR.or_later(again), FLOOR);
     }
 }

@@ -49,8 +49,7 @@ pub fn pause(polled: Polled, every: Duration, boot: Duration, device: u64, chanc
     match polled {
         Polled::Answered => {
             let place = share(every, device);
-            let into = Duration::from_millis(remainder(boot, every));
-            let until = if place > into { place - into } else { every + place - into };
+            let until = remainder(every + place - remainder(boot, every), every);
             // Two polls are never closer than half an interval: the place just ahead is then the next one but one.
             let until = if until < every / 2 { until + every } else { until };
             until + share(every / 20, chance)
@@ -82,8 +81,9 @@ fn share(whole: Duration, number: u64) -> Duration {
     Duration::from_millis(u64::try_from(part).unwrap_or(0))
 }
 
-fn remainder(time: Duration, every: Duration) -> u64 {
-    u64::try_from(time.as_millis() % every.as_millis().max(1)).unwrap_or(0)
+fn remainder(time: Duration, every: Duration) -> Duration {
+    let millis = time.as_millis() % every.as_millis().max(1);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -127,6 +127,22 @@ mod tests {
     }
 
     #[test]
+    fn half_an_interval_is_far_enough_from_the_last_poll() {
+        for device in devices() {
+            let half_before = first(EVERY, device) + EVERY / 2;
+            assert_eq!(pause(Polled::Answered, EVERY, half_before, device, 0), EVERY / 2);
+        }
+    }
+
+    #[test]
+    fn devices_that_differ_in_one_bit_do_not_wait_alike() {
+        for bit in 0..64 {
+            assert_ne!(failed(7, None, 0), failed(7, None, 1 << bit), "bit {bit}");
+            assert_ne!(failed(7, None, u64::MAX), failed(7, None, !(1 << bit)), "bit {bit}");
+        }
+    }
+
+    #[test]
     fn failures_wait_longer_each_time_up_to_a_bound_and_not_in_step() {
         let whole = |failures: u32| Duration::from_millis(37_500) * 2_u32.pow(failures - 1);
         for failures in 1..=6 {
@@ -152,6 +168,7 @@ mod tests {
             assert!(failed(1, Some(u64::MAX), chance) < LONGEST_WORD + EVERY);
         }
         assert!(failed(7, Some(1), 0) >= LONGEST / 3, "it shortens nothing");
+        assert!(failed(1, Some(86_400), 0) >= Duration::from_secs(86_400), "a whole day is honoured");
         assert!(failed(1, Some(600), u64::MAX) - failed(1, Some(600), 0) > EVERY / 2, "they echo");
     }
 

@@ -11,27 +11,27 @@ use tidelock_protocol::time::{Now, Timestamp};
 use super::model::*;
 use super::next;
 
-const NOW: Now =
+pub(super) const NOW: Now =
     Now { wall: Timestamp::from_unix(1_000_000), boot: Duration::from_secs(5_000), trusted: true };
 
-fn tree(name: &str) -> Digest {
+pub(super) fn tree(name: &str) -> Digest {
     Digest::of(name.as_bytes())
 }
 
-fn setup(name: &str) -> Setup {
+pub(super) fn setup(name: &str) -> Setup {
     Setup { tree: tree(name), tuning: Tuning::default(), version: None }
 }
 
-fn web() -> AppName {
+pub(super) fn web() -> AppName {
     "web".parse().unwrap()
 }
 
-fn recipe() -> Result<Recipe, String> {
+pub(super) fn recipe() -> Result<Recipe, String> {
     Ok(Recipe { start: tree("start"), timeout: 30, checks: BTreeMap::new() })
 }
 
 /// A device whose app runs `a`, which was committed, with `sealed` trees.
-fn device(sealed: &[&str]) -> Device {
+pub(super) fn device(sealed: &[&str]) -> Device {
     let committed = Committed { serial: 4, setup: setup("a"), at: NOW.wall, passed: BTreeMap::new() };
     let app = App {
         current: Some(tree("a")),
@@ -45,21 +45,21 @@ fn device(sealed: &[&str]) -> Device {
     Device { mode: Mode::Apply, free, keep: 0, seed: 0, apps: BTreeMap::from([(web(), app)]) }
 }
 
-fn be(name: &str) -> Want {
+pub(super) fn be(name: &str) -> Want {
     let file = File { name: name.into(), length: 1, sha256: tree(name) };
     Want::Be(Goal { setup: setup(name), index: file.clone(), bundle: Some(file), retry: 7 })
 }
 
-fn ask(device: &Device, want: Want) -> (Step, Reason) {
+pub(super) fn ask(device: &Device, want: Want) -> (Step, Reason) {
     let (step, mut why) = next(&BTreeMap::from([(web(), want)]), device, NOW);
     (step, why.apps.remove(&web()).unwrap())
 }
 
-fn app(device: &mut Device) -> &mut App {
+pub(super) fn app(device: &mut Device) -> &mut App {
     device.apps.get_mut(&web()).unwrap()
 }
 
-fn trial(from: Option<&str>, to: &str, phase: Phase) -> Trial {
+pub(super) fn trial(from: Option<&str>, to: &str, phase: Phase) -> Trial {
     let (from, to) = (from.map(setup), setup(to));
     Trial { serial: 5, from, to, phase, starts: 1, retry: 7, earlier: None }
 }
@@ -201,6 +201,8 @@ fn the_soonest_of_several_back_offs_is_when_to_ask_again() {
     };
     let mut other = device.apps[&web()].clone();
     other.memory.trouble = Some(trouble(1));
+    // It failed more than the other, so it comes last.
+    other.setback = Some(Setback { setup: setup("c"), cause: Cause::Starts, tries: 9, at: NOW.wall });
     app(&mut device).memory.trouble = Some(trouble(6));
     device.apps.insert("db".parse().unwrap(), other);
     let wanted = BTreeMap::from([(web(), be("b")), ("db".parse().unwrap(), be("b"))]);
@@ -218,6 +220,31 @@ fn the_app_that_failed_least_comes_first() {
     let setback = Setback { setup: setup("c"), cause: Cause::Starts, tries: 1, at: NOW.wall };
     device.apps.get_mut(&"db".parse::<AppName>().unwrap()).unwrap().setback = Some(setback);
     assert_eq!(first(&device).as_str(), "web");
+}
+
+#[test]
+fn the_app_in_trial_comes_first_however_often_it_failed() {
+    let mut device = device(&["b", "a"]);
+    let mut other = device.apps[&web()].clone();
+    other.run = Run::Stopped;
+    let db: AppName = "db".parse().unwrap();
+    device.apps.insert(db.clone(), other);
+    let one = app(&mut device);
+    one.setback = Some(Setback { setup: setup("c"), cause: Cause::Starts, tries: 9, at: NOW.wall });
+    one.trial = Some(trial(Some("a"), "b", Phase::Opened));
+    let wanted = BTreeMap::from([(web(), be("b")), (db.clone(), be("a"))]);
+    let (step, why) = next(&wanted, &device, NOW);
+    assert!(matches!(step, Step::Stop { app, .. } if app == web()));
+    assert_eq!((&why.apps[&db], &why.apps[&web()]), (&Reason::Queued, &Reason::Trying(setup("b"))));
+}
+
+#[test]
+fn an_agent_that_only_watches_says_what_it_would_do_and_does_nothing() {
+    let mut device = device(&["a"]);
+    device.mode = Mode::Observe;
+    app(&mut device).run = Run::Stopped;
+    let would = format!("start tree {}", tree("a").short());
+    assert_eq!(ask(&device, be("a")), (Step::Rest { again: None }, Reason::Observe { would }));
 }
 
 #[test]

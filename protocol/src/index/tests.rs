@@ -179,6 +179,37 @@ fn a_bomb_is_read_no_further_than_the_limits() {
 }
 
 #[test]
+fn a_bundle_ends_with_the_end_of_deflate_and_two_numbers_that_begin_with_their_low_byte() {
+    assert_eq!(bundle_tail(0x0403_0201, 0x0807_0605), [3, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[test]
+fn a_line_has_room_for_the_longest_link_and_no_more() {
+    let longest = "l ".len() + 3 * (PATH_BYTES - 1) + " ".len() + 3 * PATH_BYTES;
+    assert!(longest <= LINE_BYTES);
+    let of = |length| Listing::open(("x".repeat(length) + "\n").as_bytes()).err();
+    assert!(matches!(of(24_592), Some(Error::Header { .. })), "it is read, and found to be no index");
+    assert!(matches!(of(24_593), Some(Error::Shape { line: 1, .. })));
+}
+
+#[test]
+fn the_last_byte_of_the_limit_may_be_used() {
+    let mut lines =
+        Lines { reader: &b"a\nb\n"[..], line: Vec::new(), number: 0, bytes: INDEX_INFLATED_BYTES - 2 };
+    assert_eq!(lines.next().unwrap(), Some("a"));
+    assert!(matches!(lines.next(), Err(Error::Limit { what: "bytes", .. })));
+}
+
+#[test]
+fn an_end_before_the_blocks_is_told_with_its_line() {
+    let text = "tidelock-index 1 x\nd a\n";
+    assert!(matches!(Blocks::open(text.as_bytes()).err(), Some(Error::Shape { line: 3, .. })));
+    let mut listing = Listing::open(text.as_bytes()).unwrap();
+    listing.next_entry().unwrap();
+    assert!(matches!(listing.next_entry(), Err(Error::Shape { line: 3, .. })));
+}
+
+#[test]
 fn one_block_too_many_is_refused() {
     let text = index(&[], &[(1, false), (1023, false)]);
     let mut blocks = Blocks::open(text.as_bytes()).unwrap();
