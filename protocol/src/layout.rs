@@ -131,6 +131,7 @@ mod tests {
         let fits = "x".repeat(100);
         assert_eq!(pax(&entry(&fits, file(SIZE_MAX))), "");
         assert_eq!(pax(&entry(&fits[..99], Kind::Directory)), "");
+        assert_eq!(pax(&entry("l", Kind::Link(fits.clone()))), "");
         assert_eq!(pax(&entry(&fits, Kind::Directory)), format!("111 path={fits}/\n"));
         assert_eq!(
             pax(&entry("l", Kind::Link("y".repeat(101)))),

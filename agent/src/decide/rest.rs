@@ -15,6 +15,9 @@ use super::next::{Case, Decision};
 use super::poll;
 use super::trial::{Toward, toward};
 
+#[cfg(test)]
+mod tests;
+
 /// How long after a failed start a committed release is started again.
 const START_AGAIN: Duration = Duration::from_secs(60);
 /// Back-off of a setup whose trial gave no verdict: the first time, and at most.
@@ -201,7 +204,7 @@ fn install(case: &Case<'_>, goal: &Goal) -> Decision {
     let Some((_, need)) = app.memory.need.filter(|(of, _)| staged && *of == tree) else {
         return installing(Step::Index { app: name.clone(), tree, index });
     };
-    if staged && app.memory.whole == Some(tree) {
+    if app.memory.whole == Some(tree) {
         return installing(Step::Seal { app: name.clone(), setup: goal.setup.clone() });
     }
     if !fits(need, case.device.free) {

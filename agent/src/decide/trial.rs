@@ -10,6 +10,9 @@ use super::checks::{self, Due, Health};
 use super::model::{App, Cause, Committed, Phase, Reason, Recipe, Run, Setup, Step, Trial, Want};
 use super::next::{Case, Decision};
 
+#[cfg(test)]
+mod tests;
+
 /// Starts that a release gets without a verdict.
 pub const STARTS: u32 = 3;
 /// Seconds that a hook may take where no release says so.

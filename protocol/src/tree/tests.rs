@@ -51,6 +51,23 @@ fn names_that_climb_or_cannot_be_written_are_refused() {
 }
 
 #[test]
+fn a_path_is_its_parent_and_its_name() {
+    let parts = |path: &str| {
+        let path: TreePath = path.parse().unwrap();
+        (path.parent().map(str::to_owned), path.name().to_owned())
+    };
+    assert_eq!(parts("a"), (None, "a".into()));
+    assert_eq!(parts("a/b/c"), (Some("a/b".into()), "c".into()));
+}
+
+#[test]
+fn a_message_shows_so_much_of_a_line_as_a_person_can_read() {
+    let error = refused(&[&format!("d {}", "\u{e4}".repeat(300))]).to_string();
+    assert!(error.starts_with(&format!("{:?} cannot be", "\u{e4}".repeat(160))), "{error}");
+    assert!(refused(&["x y"]).to_string().starts_with("\"x y\" is not a line"));
+}
+
+#[test]
 fn unsorted_and_double_names_are_refused() {
     for lines in [["d b", "d a"], ["d a", "d a"], ["d a", "l x a"], ["d a/b", "d a"]] {
         let error = refused(&lines);

@@ -1,0 +1,140 @@
+//! A trial from its record to its verdict: what breaks it off, what is counted, how long hooks may take.
+
+use super::super::tests::{NOW, app, ask, be, device, setup, tree, web};
+use super::*;
+use crate::decide::model::{Check, Device, Outcome, Rollback, Said};
+
+/// A device that tries `b`, which the link names and which runs, from `a`; `b` is checked by `c`.
+fn trying() -> Device {
+    let mut device = device(&["b", "a"]);
+    let one = app(&mut device);
+    (one.current, one.run) = (Some(tree("b")), Run::Started { tree: tree("b"), at: NOW.boot });
+    one.trial = Some(super::super::tests::trial(Some("a"), "b", Phase::Opened));
+    let check = Check { definition: tree("c"), grace: 0, interval: 1, deadline: 10, successes: 1 };
+    recipe_of(&mut device).checks.insert("c".into(), check);
+    device
+}
+
+fn recipe_of(device: &mut Device) -> &mut Recipe {
+    app(device).recipes.get_mut(&tree("b")).unwrap().as_mut().unwrap()
+}
+
+fn says(device: &mut Device, name: &str, outcome: Outcome) {
+    let said = Said { outcome, passes: 1, at: NOW.boot, output: "no port".into() };
+    app(device).memory.said.insert(name.into(), said);
+}
+
+/// Why it goes back; none: it does not.
+fn cause(device: &Device, want: Want) -> Option<Cause> {
+    match ask(device, want).0 {
+        Step::Back { trial: Trial { phase: Phase::Back { cause }, .. }, .. } => Some(cause),
+        _ => None,
+    }
+}
+
+fn start_failed(said: &str) -> Option<Cause> {
+    Some(Cause::Check { name: Recipe::START.into(), said: said.into() })
+}
+
+#[test]
+fn what_passed_is_committed_before_what_it_came_from() {
+    let mut device = trying();
+    assert!(matches!(ask(&device, be("b")).0, Step::Probe { .. }));
+    says(&mut device, "c", Outcome::Passed);
+    let Step::Commit { committed, .. } = ask(&device, be("b")).0 else { panic!() };
+    let passed = checks::passed(recipe_of(&mut device));
+    let newest = Committed { serial: 5, setup: setup("b"), at: NOW.wall, passed };
+    assert_eq!(committed, [newest.clone(), app(&mut device).committed[0].clone()]);
+    // The cut came between the record of the one and the end of the other.
+    app(&mut device).committed = committed;
+    assert_eq!(ask(&device, be("b")).0, Step::Close { app: web() });
+    app(&mut device).committed[0].serial = 4;
+    assert!(matches!(ask(&device, be("b")).0, Step::Commit { .. }), "that was another trial");
+}
+
+#[test]
+fn only_another_wish_supersedes() {
+    let device = trying();
+    assert_eq!(cause(&device, be("c")), Some(Cause::Superseded));
+    assert_eq!(cause(&device, be("b")), None);
+    assert_eq!(cause(&device, Want::Stay { reason: Reason::NotWanted, retry: 0 }), None);
+    let Want::Be(mut tuned) = be("b") else { panic!() };
+    tuned.setup.tuning.deadline = Some(9);
+    assert_eq!(cause(&device, Want::Be(tuned)), Some(Cause::Superseded));
+}
+
+#[test]
+fn a_person_breaks_off_the_trial_of_what_they_leave_and_no_other() {
+    let mut device = trying();
+    let rollback = |leave| Some(Rollback { leave: tree(leave), owner: "ann".into(), reason: "slow".into() });
+    app(&mut device).rollback = rollback("a");
+    assert_eq!(cause(&device, be("b")), None);
+    app(&mut device).rollback = rollback("b");
+    let asked = Cause::Operator { owner: "ann".into(), reason: "slow".into() };
+    assert_eq!(cause(&device, be("b")), Some(asked.clone()));
+    // And is heard when it goes back for another cause already.
+    let trial = app(&mut device).trial.as_mut().unwrap();
+    trial.phase = Phase::Back { cause: Cause::Superseded };
+    assert!(matches!(ask(&device, be("b")).1, Reason::GoingBack { cause, .. } if cause == asked));
+}
+
+#[test]
+fn a_release_that_cannot_be_read_or_does_not_start_goes_back() {
+    let mut device = trying();
+    app(&mut device).recipes.insert(tree("b"), Err("line 1".into()));
+    assert_eq!(cause(&device, be("b")), start_failed("line 1"));
+    app(&mut device).recipes.remove(&tree("b"));
+    assert_eq!(cause(&device, be("b")), start_failed("no release.toml"));
+    let mut device = trying();
+    app(&mut device).run = Run::Stopped;
+    says(&mut device, Recipe::START, Outcome::Failed);
+    assert_eq!(cause(&device, be("b")), start_failed("no port"));
+}
+
+#[test]
+fn a_start_is_counted_and_then_made_until_all_were_used() {
+    let mut device = trying();
+    app(&mut device).run = Run::Stopped;
+    let Step::Count { trial, .. } = ask(&device, be("b")).0 else { panic!() };
+    assert_eq!(trial.starts, 2);
+    app(&mut device).trial = Some(Trial { starts: STARTS, ..trial });
+    assert_eq!(cause(&device, be("b")), Some(Cause::Starts));
+    app(&mut device).memory.counted = true;
+    assert!(matches!(ask(&device, be("b")).0, Step::Start { tree: started, .. } if started == tree("b")));
+}
+
+#[test]
+fn what_runs_elsewhere_is_stopped_and_then_the_link_is_led() {
+    let mut device = trying();
+    let one = app(&mut device);
+    (one.current, one.run) = (Some(tree("a")), Run::Started { tree: tree("a"), at: NOW.boot });
+    assert!(matches!(ask(&device, be("b")).0, Step::Stop { tree: stopped, .. } if stopped == tree("a")));
+    // It runs as it should, but the link names another: it does not come back after a boot.
+    app(&mut device).run = Run::Started { tree: tree("b"), at: NOW.boot };
+    assert!(matches!(ask(&device, be("b")).0, Step::Stop { tree: stopped, .. } if stopped == tree("b")));
+    app(&mut device).run = Run::Stopped;
+    assert_eq!(ask(&device, be("b")).0, Step::Point { app: web(), tree: tree("b") });
+    // What is gone has no hook to stop it with.
+    app(&mut device).run = Run::Started { tree: tree("z"), at: NOW.boot };
+    assert_eq!(ask(&device, be("b")).0, Step::Point { app: web(), tree: tree("b") });
+}
+
+#[test]
+fn hooks_have_the_time_that_the_environment_sets_or_the_release_or_a_minute() {
+    let mut device = trying();
+    app(&mut device).run = Run::Unclear;
+    let timeout = |device: &Device| match ask(device, be("b")).0 {
+        Step::Stop { timeout, .. } => timeout.as_secs(),
+        step => panic!("{step}"),
+    };
+    assert_eq!(timeout(&device), 30);
+    recipe_of(&mut device).timeout = 31;
+    assert_eq!(timeout(&device), 31);
+    let mut other = trying();
+    let one = app(&mut other);
+    (one.current, one.run) = (Some(tree("a")), Run::Unclear);
+    one.recipes.remove(&tree("a"));
+    assert_eq!(timeout(&other), 60);
+    app(&mut other).trial.as_mut().unwrap().from.as_mut().unwrap().tuning.timeout = Some(9);
+    assert_eq!(timeout(&other), 9);
+}
