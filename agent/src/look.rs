@@ -54,6 +54,7 @@ pub fn device(
     memory: &BTreeMap<AppName, Memory>,
 ) -> Result<(Device, Vec<Unreadable>), disk::Error> {
     let mut unreadable = Vec::new();
+    let hold = site.journal.hold(&mut unreadable);
     let mut found = BTreeMap::new();
     for name in apps(site)? {
         let memory = memory.get(&name).cloned().unwrap_or_default();
@@ -66,7 +67,7 @@ pub fn device(
     let free = free(&site.paths)?;
     // The live release and the way back from it are in use; the owner counts them, the decision does not.
     let keep = site.settings.keep.saturating_sub(2);
-    Ok((Device { mode, free, keep, seed: site.seed, apps: found }, unreadable))
+    Ok((Device { mode, free, keep, seed: site.seed, hold, apps: found }, unreadable))
 }
 
 fn app(
@@ -96,6 +97,8 @@ fn app(
         setback: records.setback,
         rollback: records.rollback,
         retry: records.retry,
+        hold: records.hold,
+        pin: records.pin,
         run: site.journal.running(name).run,
         memory,
     })

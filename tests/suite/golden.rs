@@ -11,7 +11,9 @@ use tidelock::decide;
 use tidelock::decide::model::{Record, Retry, Rollback, Step};
 use tidelock_protocol::names::AppName;
 use tidelock_tests::miniature::disk::{Content, Kind, Name};
-use tidelock_tests::miniature::{Agent, Behaviour, Fleet, Freedom, Stage, State, Terms, World, name};
+use tidelock_tests::miniature::{
+    Agent, Behaviour, Fleet, Freedom, Stage, State, Terms, World, digest_of, hold, name, pin, until,
+};
 
 /// A scenario that takes more steps than this does not come to rest.
 const MOST: usize = 200;
@@ -66,6 +68,8 @@ fn the_scenarios_show_the_reasons() {
         "expired",
         "clock",
         "refused",
+        "hold",
+        "pin",
         "backing-off",
         "disk",
         "unavailable",
@@ -159,10 +163,28 @@ impl Scenario {
             [app, "rollback"] => {
                 let leave = self.one(app).linked().unwrap();
                 let intent = Rollback { leave, owner: "ann".into(), reason: "slow".into() };
-                self.write(app, Kind::Rollback, Record::Rollback(Some(intent)));
+                self.one(app).write(Record::Rollback(Some(intent)));
             }
             [app, "retry"] => {
-                self.write(app, Kind::Retry, Record::Retry(Some(Retry { owner: "ann".into() })));
+                self.one(app).write(Record::Retry(Some(Retry { owner: "ann".into() })));
+            }
+            ["hold", "everything"] => self.state.hold = Some(hold(until(true))),
+            ["the", "hold", "of", "everything", "is", "over"] => self.state.hold = Some(hold(until(false))),
+            ["resume", "everything"] => self.state.hold = None,
+            [app, "hold"] => self.one(app).write(Record::Hold(Some(hold(until(true))))),
+            [app, "hold", "is", "over"] => self.one(app).write(Record::Hold(Some(hold(until(false))))),
+            [app, "pin", number] => {
+                let place = self.world.fleet.apps.iter().position(|(name, _)| name.as_str() == app).unwrap();
+                let tree = digest_of(place, number.parse().unwrap());
+                self.one(app).write(Record::Pin(Some(pin(tree, until(true)))));
+            }
+            [app, "pin", "is", "over"] => {
+                let before = self.one(app).pin().unwrap();
+                self.one(app).write(Record::Pin(Some(pin(before.setup.tree, until(false)))));
+            }
+            [app, "resume"] => {
+                self.one(app).disk.take_away(Name::Record(Kind::Hold));
+                self.one(app).disk.take_away(Name::Record(Kind::Pin));
             }
             [app, "release", number, "now", word] => {
                 let apps = &mut self.world.fleet.apps;
@@ -202,10 +224,6 @@ impl Scenario {
     fn one(&mut self, app: &str) -> &mut tidelock_tests::miniature::One {
         let place = self.world.fleet.apps.iter().position(|(name, _)| name.as_str() == app).unwrap();
         &mut self.state.apps[place]
-    }
-
-    fn write(&mut self, app: &str, kind: Kind, record: Record) {
-        self.one(app).disk.put(Name::Record(kind), Content::Record(record.into()));
     }
 
     fn spoil(&mut self, term: &str) {

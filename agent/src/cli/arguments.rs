@@ -3,11 +3,14 @@
 //! Never here: doing what it says.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 use tidelock_protocol::digest::Digest;
-use tidelock_protocol::names::{AppName, EnvironmentName, LabelKey};
+use tidelock_protocol::names::{AppName, EnvironmentName, LabelKey, NotAName, Version};
+
+use crate::config;
 
 /// What `--help` says.
 pub(super) const HELP: &str = "\
@@ -24,6 +27,11 @@ usage: tidelock [--config FILE] [--root DIR] [--verbose] COMMAND
   why [APP]           why each app is where it is, with the end of what its hook and checks said
   rollback APP --reason R [--owner O]
                       leave the live release for the one before, and refuse it from now on
+  hold APP|--all --reason R --for 2h [--owner O]
+                      stop APP, or everything, from moving until then; what runs goes on, a trial under way ends
+  pin APP VERSION --reason R --for 2h [--owner O]
+                      keep APP on VERSION until then: one that passed here, or that the environment wants
+  resume APP|--all    end the hold and the pin of APP, or the hold of everything
   retry APP [--owner O]
                       forget refusals and back-off of APP
   verify              hash the live trees again and name each difference; status 10 when there is one
@@ -62,8 +70,28 @@ pub(super) enum Command {
     Why { app: Option<AppName> },
     Rollback { app: AppName, reason: String, owner: Option<String> },
     Retry { app: AppName, owner: Option<String> },
+    Hold { what: Scope, stop: Stop },
+    Pin { app: AppName, version: Version, stop: Stop },
+    Resume { what: Scope },
     Verify,
     TrustReset { reason: String },
+}
+
+/// What a person stops or lets go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// This app.
+    App(AppName),
+    /// The whole device.
+    All,
+}
+
+/// A person's stop: always with a reason and an end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stop {
+    pub(super) owner: Option<String>,
+    pub(super) reason: String,
+    pub(super) time: Duration,
 }
 
 /// What a device needs to become part of a fleet.
@@ -98,6 +126,7 @@ struct Given {
     labels: Vec<(LabelKey, String)>,
     reason: Option<String>,
     owner: Option<String>,
+    time: Option<Duration>,
     flags: Vec<&'static str>,
 }
 
@@ -141,6 +170,8 @@ fn read(mut parser: Parser) -> Result<Given, lexopt::Error> {
             Arg::Long("label") => given.labels.push(parser.value()?.parse_with(label)?),
             Arg::Long("reason") => given.reason = Some(parser.value()?.parse_with(sentence)?),
             Arg::Long("owner") => given.owner = Some(parser.value()?.parse_with(sentence)?),
+            Arg::Long("for") => given.time = Some(parser.value()?.parse_with(time)?),
+            Arg::Long("all") => given.flags.push("--all"),
             Arg::Long("json") => given.flags.push("--json"),
             Arg::Long("force") => given.flags.push("--force"),
             Arg::Long("verbose") | Arg::Short('v') => given.flags.push("--verbose"),
@@ -166,11 +197,18 @@ fn command(given: &mut Given) -> Result<Command, String> {
         ["rollback", app] => {
             Command::Rollback { app: named(app)?, reason: given.reason()?, owner: given.owner.take() }
         }
+        ["hold"] if given.flag("--all") => Command::Hold { what: Scope::All, stop: given.stop()? },
+        ["hold", app] => Command::Hold { what: Scope::App(named(app)?), stop: given.stop()? },
+        ["pin", app, version] => {
+            Command::Pin { app: named(app)?, version: named(version)?, stop: given.stop()? }
+        }
+        ["resume"] if given.flag("--all") => Command::Resume { what: Scope::All },
+        ["resume", app] => Command::Resume { what: Scope::App(named(app)?) },
         ["retry", app] => Command::Retry { app: named(app)?, owner: given.owner.take() },
         ["verify"] => Command::Verify,
         ["trust", "reset"] => Command::TrustReset { reason: given.reason()? },
         [] => return Err("no command".into()),
-        ["join" | "rollback" | "retry" | "trust", ..] => {
+        ["join" | "rollback" | "retry" | "hold" | "pin" | "resume" | "trust", ..] => {
             return Err(format!("`{}` needs other words after it", words[0]));
         }
         _ => return Err(format!("no such command: {}", words.join(" "))),
@@ -204,6 +242,14 @@ impl Given {
         self.reason.take().ok_or_else(|| "--reason R is needed: who comes after you asks why".into())
     }
 
+    fn stop(&mut self) -> Result<Stop, String> {
+        let time = self
+            .time
+            .take()
+            .ok_or("--for TIME is needed, such as 2h: who forgets it is not held for ever")?;
+        Ok(Stop { owner: self.owner.take(), reason: self.reason()?, time })
+    }
+
     /// An option that the command did not take would have been ignored silently.
     fn nothing_left(&self) -> Result<(), String> {
         let left = [
@@ -213,6 +259,7 @@ impl Given {
             ("--label", !self.labels.is_empty()),
             ("--reason", self.reason.is_some()),
             ("--owner", self.owner.is_some()),
+            ("--for", self.time.is_some()),
         ];
         let left = left.into_iter().find(|(_, given)| *given).map(|(name, _)| name);
         match left.or_else(|| self.flags.first().copied()) {
@@ -222,16 +269,19 @@ impl Given {
     }
 }
 
-fn named(app: &str) -> Result<AppName, String> {
-    app.parse().map_err(|error: tidelock_protocol::names::NotAName| error.to_string())
+fn named<T: FromStr<Err = NotAName>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: NotAName| error.to_string())
 }
 
 fn label(text: &str) -> Result<(LabelKey, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((
-        key.parse().map_err(|error: tidelock_protocol::names::NotAName| error.to_string())?,
-        value.to_owned(),
-    ))
+    Ok((key.parse().map_err(|error: NotAName| error.to_string())?, value.to_owned()))
+}
+
+/// How long a stop lasts: a device that somebody forgot is back within months, not never.
+fn time(text: &str) -> Result<Duration, &'static str> {
+    let found = config::seconds(text).filter(|seconds| (1..=90 * 24 * 3600).contains(seconds));
+    found.map(Duration::from_secs).ok_or("expected a time such as 90s, 30m, 2h or 7d, at most 90d")
 }
 
 /// Words of a person that go into records and onto terminals.
@@ -262,6 +312,20 @@ mod tests {
             Ok(Command::TrustReset { reason: "new-root".into() })
         );
         assert_eq!(of("--help whatever"), Ok(Command::Help));
+        let stop = || Stop { owner: None, reason: "fair".into(), time: Duration::from_secs(7200) };
+        assert_eq!(
+            of("hold --all --reason fair --for 2h"),
+            Ok(Command::Hold { what: Scope::All, stop: stop() })
+        );
+        let what = Scope::App(web());
+        assert_eq!(of("hold web --reason fair --for 2h"), Ok(Command::Hold { what, stop: stop() }));
+        let version = "1.4.2".parse().unwrap();
+        assert_eq!(
+            of("pin web 1.4.2 --reason fair --for 2h"),
+            Ok(Command::Pin { app: web(), version, stop: stop() })
+        );
+        assert_eq!(of("resume --all"), Ok(Command::Resume { what: Scope::All }));
+        assert_eq!(of("resume web"), Ok(Command::Resume { what: Scope::App(web()) }));
         let hash = "0".repeat(64);
         let join =
             of(&format!("join http://h --root-sha256 {hash} --env prod --label site=north --label a="))
@@ -284,6 +348,16 @@ mod tests {
         for (line, said) in [
             ("", "no command"),
             ("updat", "no such command: updat"),
+            ("hold web --reason x", "--for TIME is needed"),
+            ("hold web --for 2h", "--reason R is needed"),
+            ("hold --reason x --for 2h", "needs other words"),
+            ("hold web --all --reason x --for 2h", "takes no --all"),
+            ("hold web --reason x --for 91d", "at most 90d"),
+            ("hold web --reason x --for soon", "such as 90s"),
+            ("pin web --reason x --for 2h", "needs other words"),
+            ("pin web ../x --reason x --for 2h", "not a version"),
+            ("resume", "needs other words"),
+            ("resume web --for 2h", "takes no --for"),
             ("update now", "no such command: update now"),
             ("update --json", "takes no --json"),
             ("run --reason x", "takes no --reason"),

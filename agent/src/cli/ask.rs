@@ -11,9 +11,8 @@ use super::session::{Failure, Session, Status, person};
 use super::{lines, say};
 use crate::config::Mode;
 use crate::decide::model::{Retry, Rollback};
-use crate::io::journal::Records;
 use crate::io::lock::Lock;
-use crate::io::{activate, clock};
+use crate::io::{activate, clock, disk};
 use crate::turn::Publisher;
 
 /// Between two looks at whether the wish is fulfilled.
@@ -34,7 +33,10 @@ pub(super) fn rollback(
     };
     let wish = Rollback { leave, owner: owner.unwrap_or_else(person), reason };
     session.site.journal.ask_rollback(app, &wish)?;
-    carry_out(session, app, |records| records.rollback.is_none() && records.trial.is_none())?;
+    carry_out(session, || {
+        let records = session.site.journal.read(app);
+        Ok(records.rollback.is_none() && records.trial.is_none())
+    })?;
     match activate::current(&session.site.paths, app)? {
         Some(tree) if tree == leave => Err(Failure::Refused(format!(
             "{app} stays on tree {}: there is nothing to go back to",
@@ -56,12 +58,12 @@ pub(super) fn retry(session: &Session, app: &AppName, owner: Option<String>) -> 
     may_change(session)?;
     let wish = Retry { owner: owner.unwrap_or_else(person) };
     session.site.journal.ask_retry(app, &wish)?;
-    carry_out(session, app, |records| records.retry.is_none())?;
+    carry_out(session, || Ok(session.site.journal.read(app).retry.is_none()))?;
     say(&format!("refusals and back-off of {app} are forgotten\n"));
     Ok(Status::Done)
 }
 
-fn may_change(session: &Session) -> Result<(), Failure> {
+pub(super) fn may_change(session: &Session) -> Result<(), Failure> {
     match session.site.settings.mode {
         Mode::Apply => Ok(()),
         Mode::Observe => {
@@ -71,10 +73,13 @@ fn may_change(session: &Session) -> Result<(), Failure> {
 }
 
 /// With the lock free, runs the turn here; otherwise waits until its holder is `done` with the wish.
-fn carry_out(session: &Session, app: &AppName, done: impl Fn(&Records) -> bool) -> Result<(), Failure> {
+pub(super) fn carry_out(
+    session: &Session,
+    done: impl Fn() -> Result<bool, disk::Error>,
+) -> Result<(), Failure> {
     let until = clock::since_boot() + session.patience;
     loop {
-        if done(&session.site.journal.read(app)) {
+        if done()? {
             return Ok(());
         }
         if let Some(lock) = Lock::take(&session.site.paths.lock())? {

@@ -5,6 +5,7 @@
 mod arguments;
 mod ask;
 mod daemon;
+mod hold;
 mod join;
 mod log;
 mod session;
@@ -58,6 +59,9 @@ fn run(arguments: Arguments) -> Result<Status, Failure> {
         Command::Why { app } => return status::why(&open()?, app.as_ref()),
         Command::Rollback { app, reason, owner } => return ask::rollback(&open()?, &app, reason, owner),
         Command::Retry { app, owner } => return ask::retry(&open()?, &app, owner),
+        Command::Hold { what, stop } => return hold::hold(&open()?, &what, stop),
+        Command::Pin { app, version, stop } => return hold::pin(&open()?, &app, &version, stop),
+        Command::Resume { what } => return hold::resume(&open()?, &what),
         Command::Verify => return verify::verify(&open()?),
         Command::TrustReset { reason } => return trust_reset(&open()?, &reason),
     }
@@ -95,9 +99,10 @@ fn update(session: &Session) -> Result<Status, Failure> {
 fn outcome(why: &Why) -> Status {
     let good =
         |reason: &Reason| matches!(reason, Reason::Synced(_) | Reason::NotWanted | Reason::Observe { .. });
+    let forbidden = |reason: &Reason| matches!(reason, Reason::Refused(_) | Reason::Hold(_) | Reason::Pin(_));
     if why.apps.values().all(good) {
         Status::Done
-    } else if why.apps.values().all(|reason| good(reason) || matches!(reason, Reason::Refused(_))) {
+    } else if why.apps.values().all(|reason| good(reason) || forbidden(reason)) {
         Status::Refused
     } else {
         Status::Error

@@ -9,14 +9,14 @@ use serde::Serialize;
 use tidelock_protocol::desired::Desired;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
-use tidelock_protocol::time::Timestamp;
+use tidelock_protocol::time::{Now, Timestamp};
 
 use super::say;
 use super::session::{Failure, Session, Status};
 use crate::config::Mode;
-use crate::decide::model::{App, Outcome, Run};
+use crate::decide::model::{App, Device, Hold, Outcome, Run};
 use crate::io::journal::{Told, ToldReason};
-use crate::look;
+use crate::look::{self, Site};
 use crate::turn::Publisher;
 
 /// Grows when a reader of the last format would misread the next.
@@ -36,6 +36,8 @@ struct Report {
     /// Whether a time service keeps the clock; if not, times are what signatures say has certainly passed.
     clock_trusted: bool,
     desired: Option<DesiredReport>,
+    /// A person's stop of everything.
+    hold: Option<Stopped>,
     /// The last poll of this boot.
     polled: Option<Polled>,
     apps: BTreeMap<AppName, AppReport>,
@@ -64,8 +66,28 @@ struct AppReport {
     health: Health,
     current: Option<Named>,
     wanted: Option<Named>,
+    /// A person's stop of it.
+    hold: Option<Stopped>,
+    /// A person's choice of what it is.
+    pin: Option<Pinned>,
     /// What the agent last said in this boot.
     reason: Option<ToldReason>,
+}
+
+/// What a person set up, until when.
+#[derive(Serialize)]
+struct Stopped {
+    owner: String,
+    reason: String,
+    until: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Pinned {
+    #[serde(flatten)]
+    release: Named,
+    #[serde(flatten)]
+    stopped: Stopped,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -81,6 +103,7 @@ enum Health {
     Healthy,
     Progressing,
     Degraded,
+    Suspended,
     Missing,
 }
 
@@ -92,7 +115,7 @@ struct Named {
 
 /// Says what runs here and whether it is what is wanted.
 pub(super) fn status(session: &Session, json: bool) -> Result<Status, Failure> {
-    let report = report(session)?;
+    let report = report(&session.site)?;
     if json {
         let text = serde_json::to_string_pretty(&report).unwrap_or_default();
         say(&format!("{text}\n"));
@@ -124,6 +147,9 @@ pub(super) fn status(session: &Session, json: bool) -> Result<Status, Failure> {
         Some(Polled { at, error: None }) => text += &format!("polled {at}\n"),
         Some(Polled { at, error: Some(error) }) => text += &format!("poll failed {at}: {error}\n"),
     }
+    if let Some(hold) = &report.hold {
+        text += &format!("everything is held {hold}\n");
+    }
     for (app, found) in &report.apps {
         let name = |named: &Option<Named>| named.as_ref().map_or_else(|| "-".into(), Named::short);
         let (sync, health) = (format!("{:?}", found.sync), format!("{:?}", found.health));
@@ -135,6 +161,12 @@ pub(super) fn status(session: &Session, json: bool) -> Result<Status, Failure> {
             text += &format!("  {}: {}", reason.code, first_line(&reason.text));
         }
         text += "\n";
+        if let Some(hold) = &found.hold {
+            text += &format!("  held {hold}\n");
+        }
+        if let Some(Pinned { release, stopped }) = &found.pin {
+            text += &format!("  pinned to {} {stopped}\n", release.short());
+        }
     }
     say(&text);
     Ok(Status::Done)
@@ -144,6 +176,7 @@ pub(super) fn status(session: &Session, json: bool) -> Result<Status, Failure> {
 pub(super) fn why(session: &Session, only: Option<&AppName>) -> Result<Status, Failure> {
     let site = &session.site;
     let (device, unreadable) = look::device(site, &BTreeMap::new())?;
+    let publisher = Publisher::peek(site)?;
     let told = site.journal.told();
     let names: BTreeSet<&AppName> = device.apps.keys().chain(told.why.keys()).collect();
     if let Some(app) = only.filter(|app| !names.contains(app)) {
@@ -156,7 +189,7 @@ pub(super) fn why(session: &Session, only: Option<&AppName>) -> Result<Status, F
             None => text += &format!("{name}: no turn since boot\n"),
         }
         if let Some(app) = device.apps.get(name) {
-            text += &story(app);
+            text += &story(app, publisher.now());
         }
         let running = site.journal.running(name);
         for (check, said) in running.said {
@@ -172,8 +205,15 @@ pub(super) fn why(session: &Session, only: Option<&AppName>) -> Result<Status, F
 }
 
 /// What the records say of an app.
-fn story(app: &App) -> String {
+fn story(app: &App, now: Now) -> String {
     let mut text = String::new();
+    if let Some(hold) = held(app.hold.as_ref(), now) {
+        text += &format!("  held {hold}\n");
+    }
+    if let Some(pin) = app.pin_at(now) {
+        text +=
+            &format!("  pinned to {} until {} by {}: {}\n", pin.setup, pin.until.wall, pin.owner, pin.reason);
+    }
     if let Some(trial) = &app.trial {
         text += &format!("  in trial: {} (start {})\n", trial.to, trial.starts);
     }
@@ -193,8 +233,7 @@ fn story(app: &App) -> String {
     text
 }
 
-fn report(session: &Session) -> Result<Report, Failure> {
-    let site = &session.site;
+fn report(site: &Site) -> Result<Report, Failure> {
     let publisher = Publisher::peek(site)?;
     let (device, _) = look::device(site, &BTreeMap::new())?;
     let Told { polled, why } = site.journal.told();
@@ -205,11 +244,9 @@ fn report(session: &Session) -> Result<Report, Failure> {
     let wanted_here = wanted_names
         .filter(|app| desired.is_some_and(|all| all.choose(app, &site.settings.labels).is_some()));
     let names: BTreeSet<&AppName> = wanted_here.chain(device.apps.keys()).collect();
-    let absent = App::default();
-    let apps = names.into_iter().map(|name| {
-        let app = device.apps.get(name).unwrap_or(&absent);
-        (name.clone(), self::app(session, desired, name, app, why.get(name).cloned()))
-    });
+    let told = |name: &AppName| why.get(name).cloned();
+    let apps =
+        names.into_iter().map(|name| (name.clone(), app(site, desired, name, &device, now, told(name))));
     Ok(Report {
         format: FORMAT,
         device: site.id.to_string(),
@@ -227,19 +264,23 @@ fn report(session: &Session) -> Result<Report, Failure> {
             expires: manifest.expires,
             expired: manifest.expires <= now.wall,
         }),
+        hold: held(device.hold.as_ref(), now),
         polled: polled.map(|(at, error)| Polled { at, error }),
         apps: apps.collect(),
     })
 }
 
 fn app(
-    session: &Session,
+    site: &Site,
     desired: Option<&Desired>,
     name: &AppName,
-    app: &App,
+    device: &Device,
+    now: Now,
     reason: Option<ToldReason>,
 ) -> AppReport {
-    let site = &session.site;
+    let absent = App::default();
+    let app = device.apps.get(name).unwrap_or(&absent);
+    let suspended = device.hold_on(app, now).is_some();
     let choice = desired.and_then(|desired| desired.choose(name, &site.settings.labels));
     let wanted = choice.and_then(|choice| {
         let (_, build) = choice.stable.build_for(&site.platform)?;
@@ -256,12 +297,23 @@ fn app(
     let health = match (app.current, &app.run) {
         (None, _) => Health::Missing,
         _ if app.trial.is_some() || app.in_trial_without_record().is_some() => Health::Progressing,
+        (Some(current), Run::Started { tree, .. }) if *tree == current && suspended => Health::Suspended,
         (Some(current), Run::Started { tree, .. }) if *tree == current => Health::Healthy,
         _ => Health::Degraded,
     };
     let current = app.current.map(|tree| Named { tree, version: version_of(app, &tree) });
     let wanted = wanted.map(|(tree, _, version)| Named { tree, version: Some(version) });
-    AppReport { sync, health, current, wanted, reason }
+    let pin = app.pin_at(now).map(|pin| Pinned {
+        release: Named { tree: pin.setup.tree, version: pin.setup.version.as_ref().map(ToString::to_string) },
+        stopped: Stopped { owner: pin.owner.clone(), reason: pin.reason.clone(), until: pin.until.wall },
+    });
+    AppReport { sync, health, current, wanted, hold: held(app.hold.as_ref(), now), pin, reason }
+}
+
+/// A person's stop that is not over.
+fn held(hold: Option<&Hold>, now: Now) -> Option<Stopped> {
+    let Hold { owner, reason, until } = hold.filter(|hold| !hold.until.is_over(now))?.clone();
+    Some(Stopped { owner, reason, until: until.wall })
 }
 
 /// What people call a tree, as far as a record says so.
@@ -269,6 +321,12 @@ fn version_of(app: &App, tree: &Digest) -> Option<String> {
     let trial = app.trial.iter().flat_map(|trial| [Some(&trial.to), trial.from.as_ref()]).flatten();
     let known = trial.chain(app.committed.iter().map(|committed| &committed.setup));
     known.filter(|setup| setup.tree == *tree).find_map(|setup| Some(setup.version.as_ref()?.to_string()))
+}
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "until {} by {}: {}", self.until, self.owner, self.reason)
+    }
 }
 
 impl Named {

@@ -18,4 +18,4 @@ pub use error::{Error, Place, Unknown};
 pub use fragments::{Fragment, read};
 pub use merged::Merged;
 pub use paths::Paths;
-pub use settings::{ClientCertificate, Connection, Drift, Mode, Reuse, Settings, base_url};
+pub use settings::{ClientCertificate, Connection, Drift, Mode, Reuse, Settings, base_url, seconds};

@@ -161,7 +161,7 @@ pub fn base_url(text: &str) -> Result<String, &'static str> {
 }
 
 /// Seconds of a text such as `90s`, `5m`, `6h` or `1d`.
-fn seconds(text: &str) -> Option<u64> {
+pub fn seconds(text: &str) -> Option<u64> {
     let unit = match text.as_bytes().last()? {
         b's' => 1,
         b'm' => MINUTE,

@@ -48,7 +48,12 @@ pub fn next(wanted: &Wanted, device: &Device, now: Now) -> (Step, Why) {
     decisions.sort_by_key(|(name, _)| {
         (Some(*name) != in_trial, device.apps.get(name).map_or(0, App::failures), *name)
     });
-    choose(decisions, device.mode)
+    let (step, why) = choose(decisions, device.mode);
+    let over = device.hold.as_ref().is_some_and(|hold| hold.until.is_over(now));
+    match step {
+        Step::Rest { .. } if over && device.mode == Mode::Apply => (Step::UnholdAll, why),
+        step => (step, why),
+    }
 }
 
 fn decide(case: &Case<'_>) -> Decision {

@@ -9,7 +9,8 @@ use tidelock_protocol::digest::Digest;
 
 use super::back;
 use super::model::{
-    App, Cause, Committed, Goal, Ground, Phase, Reason, Run, Setup, Space, Step, Trial, TroubleKind, Want,
+    App, Cause, Committed, Files, Goal, Ground, Phase, Reason, Run, Setup, Space, Step, Trial, TroubleKind,
+    Until, Want,
 };
 use super::next::{Case, Decision};
 use super::poll;
@@ -28,7 +29,7 @@ const FETCH_AGAIN: (Duration, Duration) = (Duration::from_secs(30), Duration::fr
 /// The step of an app without an open trial.
 pub(super) fn decide(case: &Case<'_>) -> Decision {
     let other = || Some((Step::Rest { again: None }, Reason::OtherTrial(case.other?.clone())));
-    let decision = (intent(case).or_else(|| adopt(case)))
+    let decision = (intent(case).or_else(|| lift(case)).or_else(|| adopt(case)))
         .map(|decision| if begins_trial(&decision) { other().unwrap_or(decision) } else { decision })
         .or_else(|| restore(case))
         .or_else(other)
@@ -62,6 +63,20 @@ fn intent(case: &Case<'_>) -> Option<Decision> {
         _ if adopt(case).is_some_and(|_| app.current == Some(rollback.leave)) => return None,
         _ => (Step::Decline { app: name.clone() }, Reason::NothingToGoBackTo),
     })
+}
+
+/// What a person set up is over: it is dropped, so that no clock that goes back brings it again.
+fn lift(case: &Case<'_>) -> Option<Decision> {
+    let (app, name) = (case.app, case.name.clone());
+    let over = |until: Until| until.is_over(case.now);
+    let step = if app.hold.as_ref().is_some_and(|hold| over(hold.until)) {
+        Step::Unhold { app: name }
+    } else if app.pin.as_ref().is_some_and(|pin| over(pin.until)) {
+        Step::Unpin { app: name }
+    } else {
+        return None;
+    };
+    Some((step, Reason::Tidying))
 }
 
 fn begins_trial(decision: &Decision) -> bool {
@@ -143,7 +158,10 @@ fn pursue(case: &Case<'_>) -> Decision {
     let (app, name) = (case.app, case.name);
     let goal = match case.want {
         Want::Be(goal) => goal,
-        Want::Stay { reason, .. } => return (Step::Rest { again: None }, reason.clone()),
+        Want::Stay { reason, .. } => {
+            let again = reason.until().map(|until| until.left(case.now));
+            return (Step::Rest { again }, reason.clone());
+        }
     };
     let setup = &goal.setup;
     if home(app).is_some_and(|home| home.is(setup)) {
@@ -183,7 +201,7 @@ fn backing_off(case: &Case<'_>, setup: &Setup) -> Option<Decision> {
 fn install(case: &Case<'_>, goal: &Goal) -> Decision {
     let (app, name, tree) = (case.app, case.name, goal.setup.tree);
     let installing = |step| (step, Reason::Installing(goal.setup.clone()));
-    let Some(bundle) = &goal.bundle else {
+    let Some(Files { index, bundle }) = &goal.files else {
         let message = "the app's role does not name it any more".into();
         return (Step::Rest { again: None }, Reason::Unavailable { message });
     };
@@ -200,7 +218,7 @@ fn install(case: &Case<'_>, goal: &Goal) -> Decision {
         }
     }
     let staged = app.staged.contains(&tree);
-    let index = goal.index.clone();
+    let index = index.clone();
     let Some((_, need)) = app.memory.need.filter(|(of, _)| staged && *of == tree) else {
         return installing(Step::Index { app: name.clone(), tree, index });
     };

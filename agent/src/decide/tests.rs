@@ -42,12 +42,13 @@ pub(super) fn device(sealed: &[&str]) -> Device {
         ..App::default()
     };
     let free = Space { bytes: 100, inodes: 100 };
-    Device { mode: Mode::Apply, free, keep: 0, seed: 0, apps: BTreeMap::from([(web(), app)]) }
+    Device { mode: Mode::Apply, free, keep: 0, seed: 0, hold: None, apps: BTreeMap::from([(web(), app)]) }
 }
 
 pub(super) fn be(name: &str) -> Want {
     let file = File { name: name.into(), length: 1, sha256: tree(name) };
-    Want::Be(Goal { setup: setup(name), index: file.clone(), bundle: Some(file), retry: 7 })
+    let files = Some(Files { index: file.clone(), bundle: file });
+    Want::Be(Goal { setup: setup(name), files, retry: 7 })
 }
 
 pub(super) fn ask(device: &Device, want: Want) -> (Step, Reason) {
@@ -270,4 +271,50 @@ fn while_one_app_waits_in_its_trial_another_is_started_and_nothing_more() {
     let (step, why) = next(&wanted, &device, NOW);
     assert_eq!(step, Step::Wait { pause: Duration::from_secs(60) });
     assert_eq!(why.apps[&db], Reason::OtherTrial(web()));
+}
+
+#[test]
+fn what_a_person_set_up_is_dropped_when_its_time_is_over_and_an_alarm_is_set_for_it() {
+    let mut device = device(&["a"]);
+    let until = |wall, boot: Option<u64>| Until {
+        wall: Timestamp::from_unix(NOW.wall.unix() + wall),
+        boot: boot.map(Duration::from_secs),
+    };
+    let hold = |until| Hold { owner: "anna".into(), reason: "fair".into(), until };
+    let held = |until| Want::Stay { reason: Reason::Hold(hold(until)), retry: 0 };
+    let asked = ask(&device, held(until(60, None)));
+    assert_eq!(asked.0, Step::Rest { again: Some(Duration::from_secs(60)) });
+    let asked = ask(&device, held(until(-9_000, Some(5_007))));
+    assert_eq!(
+        asked.0,
+        Step::Rest { again: Some(Duration::from_secs(7)) },
+        "a clock that was set ends nothing"
+    );
+    app(&mut device).hold = Some(hold(until(0, None)));
+    assert_eq!(ask(&device, be("a")).0, Step::Unhold { app: web() });
+    let pin = |until| Pin { setup: setup("a"), owner: "anna".into(), reason: "fair".into(), until };
+    let one = app(&mut device);
+    (one.hold, one.pin) = (None, Some(pin(until(9_000, Some(5_000)))));
+    assert_eq!(ask(&device, be("a")).0, Step::Unpin { app: web() });
+    app(&mut device).pin = None;
+    device.hold = Some(hold(until(-1, None)));
+    assert_eq!(ask(&device, be("a")).0, Step::UnholdAll);
+    device.mode = Mode::Observe;
+    assert_eq!(ask(&device, be("a")).0, Step::Rest { again: None });
+}
+
+#[test]
+fn what_is_held_is_still_kept_running_and_goes_back_when_a_person_says_so() {
+    let mut device = device(&["b", "a"]);
+    let until = Until { wall: NOW.wall.after(Duration::from_secs(60)), boot: None };
+    let reason = Reason::Hold(Hold { owner: "anna".into(), reason: "fair".into(), until });
+    let held = || Want::Stay { reason: reason.clone(), retry: 0 };
+    app(&mut device).run = Run::Stopped;
+    assert!(matches!(ask(&device, held()), (Step::Start { .. }, Reason::Restoring(_))), "after a boot");
+    let one = app(&mut device);
+    one.run = Run::Started { tree: tree("a"), at: Duration::from_secs(1) };
+    let before = Committed { serial: 3, setup: setup("b"), ..one.committed[0].clone() };
+    one.committed.push(before);
+    one.rollback = Some(Rollback { leave: tree("a"), owner: "anna".into(), reason: "slow".into() });
+    assert!(matches!(ask(&device, held()).0, Step::Back { .. }));
 }

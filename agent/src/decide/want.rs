@@ -8,7 +8,7 @@ use tidelock_protocol::desired::{Build, Choice, Desired, KNOWN_NEEDS};
 use tidelock_protocol::names::{AppName, LabelKey, Platform, Version};
 use tidelock_protocol::time::Now;
 
-use super::model::{App, Device, File, Goal, Offer, Reason, Refusal, Setup, Want, Wanted};
+use super::model::{App, Device, File, Files, Goal, Offer, Pin, Reason, Refusal, Setup, Want, Wanted};
 
 #[cfg(test)]
 mod tests;
@@ -47,7 +47,12 @@ pub struct Entering<'a> {
 }
 
 /// The builds that this device may enter and has not begun to: what the roles of the apps are asked about.
-pub fn entering<'a>(desired: &'a Desired, me: Me<'_>, device: &Device) -> BTreeMap<AppName, Entering<'a>> {
+pub fn entering<'a>(
+    desired: &'a Desired,
+    me: Me<'_>,
+    device: &Device,
+    now: Now,
+) -> BTreeMap<AppName, Entering<'a>> {
     let absent = App::default();
     let entering = |name: &AppName| {
         let choice = desired.choose(name, me.labels)?;
@@ -57,7 +62,13 @@ pub fn entering<'a>(desired: &'a Desired, me: Me<'_>, device: &Device) -> BTreeM
         let is = app.standing().is_some_and(|standing| standing.setup.is(&setup))
             || app.trial.as_ref().is_some_and(|trial| trial.to.is(&setup));
         let refused = refused(app, &setup, choice.retry).is_some();
-        (!is && !refused).then_some(Entering { version: &choice.stable.version, platform, build })
+        let held = device.hold_on(app, now).is_some();
+        let pinned = app.pin_at(now).is_some_and(|pin| pin.setup.tree != setup.tree);
+        (!is && !refused && !held && !pinned).then_some(Entering {
+            version: &choice.stable.version,
+            platform,
+            build,
+        })
     };
     desired.apps.keys().filter_map(|name| Some((name.clone(), entering(name)?))).collect()
 }
@@ -68,14 +79,38 @@ pub fn want(signed: Option<Signed<'_>>, me: Me<'_>, device: &Device, now: Now) -
     let names: BTreeSet<&AppName> = named.chain(device.apps.keys()).collect();
     let absent = App::default();
     let of = |name: &AppName| {
-        let Some(signed) = signed else { return Want::Stay { reason: Reason::NoManifest, retry: 0 } };
-        let Some(choice) = signed.desired.choose(name, me.labels) else {
-            return Want::Stay { reason: Reason::NotWanted, retry: 0 };
-        };
         let app = device.apps.get(name).unwrap_or(&absent);
-        goal(choice, signed, name, me, app, now)
+        let choice = signed.and_then(|signed| signed.desired.choose(name, me.labels));
+        let retry = choice.map_or(0, |choice| choice.retry);
+        let stay = |reason| Want::Stay { reason, retry };
+        if let Some(hold) = device.hold_on(app, now) {
+            return stay(Reason::Hold(hold.clone()));
+        }
+        if let Some(pin) = app.pin_at(now).filter(|pin| !is_named(choice, me, pin)) {
+            return pinned(pin, app, retry).map_or_else(|| stay(Reason::Pin(pin.clone())), Want::Be);
+        }
+        match (signed, choice) {
+            (None, _) => stay(Reason::NoManifest),
+            (Some(_), None) => stay(Reason::NotWanted),
+            (Some(signed), Some(choice)) => goal(choice, signed, name, me, app, now),
+        }
     };
     names.into_iter().map(|name| (name.clone(), of(name))).collect()
+}
+
+/// Whether the environment wants just what a person keeps the app on: then all its rules count.
+fn is_named(choice: Option<&Choice>, me: Me<'_>, pin: &Pin) -> bool {
+    let build = choice.and_then(|choice| choice.stable.build_for(me.platform));
+    build.is_some_and(|(_, build)| build.tree == pin.setup.tree)
+}
+
+/// What a pin leads back to: a setup that was committed here and is still sealed, as a person's own word. None: it is
+/// there already, or cannot be had, and the app stays what it is.
+fn pinned(pin: &Pin, app: &App, retry: u64) -> Option<Goal> {
+    let there = app.standing().is_some_and(|standing| standing.setup.tree == pin.setup.tree);
+    let committed = app.committed.iter().find(|committed| committed.setup.tree == pin.setup.tree)?;
+    let sealed = app.sealed.contains(&pin.setup.tree);
+    (sealed && !there).then(|| Goal { setup: committed.setup.clone(), files: None, retry })
 }
 
 /// The one release wanted, held against everything that may forbid to *enter* it. None of that makes an app leave
@@ -95,7 +130,8 @@ fn goal(choice: &Choice, signed: Signed<'_>, name: &AppName, me: Me<'_>, app: &A
     let index = &build.index;
     let index = File { name: index.name.clone(), length: index.length, sha256: index.sha256 };
     let offer = signed.offers.get(name).filter(|offer| offer.tree == build.tree && offer.index == index);
-    let goal = Goal { setup, index, bundle: offer.map(|offer| offer.bundle.clone()), retry: choice.retry };
+    let files = offer.map(|offer| Files { index, bundle: offer.bundle.clone() });
+    let goal = Goal { setup, files, retry: choice.retry };
     if app.standing().is_some_and(|standing| standing.setup.is(&goal.setup)) {
         return Want::Be(goal);
     }

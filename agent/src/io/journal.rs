@@ -16,13 +16,17 @@ use tidelock_protocol::time::Timestamp;
 use super::disk;
 use super::lock::Lock;
 use crate::config::Paths;
-use crate::decide::model::{Committed, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial, Trouble};
+use crate::decide::model::{
+    Committed, Hold, Pin, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial, Trouble, Until,
+};
 
 #[cfg(test)]
 mod tests;
 
 /// The format that this version writes, and the newest that it reads.
 const FORMAT: u32 = 1;
+/// A person's stop of the whole device: a record of no app.
+const HOLD: &str = "hold.json";
 /// No record is nearly as long: 32 refusals with the ends of their outputs.
 const LIMIT: u64 = 4 * 1024 * 1024;
 
@@ -41,6 +45,10 @@ pub struct Records {
     pub rollback: Option<Rollback>,
     /// A person's wish to try again.
     pub retry: Option<Retry>,
+    /// A person's stop.
+    pub hold: Option<Hold>,
+    /// A person's choice.
+    pub pin: Option<Pin>,
     /// The records that are there and cannot be read.
     pub unreadable: Vec<Unreadable>,
 }
@@ -138,6 +146,8 @@ impl Journal {
             setback: self.one(app, "setback", &mut unreadable),
             rollback: self.one(app, "rollback", &mut unreadable),
             retry: self.one(app, "retry", &mut unreadable),
+            hold: self.of_person(&self.file(app, "hold"), &mut unreadable, |hold: &mut Hold| &mut hold.until),
+            pin: self.of_person(&self.file(app, "pin"), &mut unreadable, |pin: &mut Pin| &mut pin.until),
             unreadable,
         }
     }
@@ -154,6 +164,8 @@ impl Journal {
             Record::Setback(setback) => self.keep(app, "setback", setback.as_ref()),
             Record::Rollback(intent) => self.keep(app, "rollback", intent.as_ref()),
             Record::Retry(intent) => self.keep(app, "retry", intent.as_ref()),
+            Record::Hold(hold) => self.keep_of_person(&self.file(app, "hold"), hold.as_ref()),
+            Record::Pin(pin) => self.keep_of_person(&self.file(app, "pin"), pin.as_ref()),
         }
     }
 
@@ -171,6 +183,67 @@ impl Journal {
     /// Whatever the system says.
     pub fn ask_retry(&self, app: &AppName, intent: &Retry) -> Result<(), disk::Error> {
         self.keep(app, "retry", Some(intent))
+    }
+
+    /// A person's stop of the whole device; unreadable, it holds nothing and is told.
+    pub fn hold(&self, unreadable: &mut Vec<Unreadable>) -> Option<Hold> {
+        self.of_person(&self.records.join(HOLD), unreadable, |hold: &mut Hold| &mut hold.until)
+    }
+
+    /// Writes a person's stop of `app`, or of the whole device; without the lock, whose holder it is told to.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn ask_hold(&self, app: Option<&AppName>, hold: &Hold) -> Result<(), disk::Error> {
+        self.keep_of_person(&self.hold_file(app), Some(hold))
+    }
+
+    /// Writes a person's choice for `app`; without the lock, whose holder it is told to.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn ask_pin(&self, app: &AppName, pin: &Pin) -> Result<(), disk::Error> {
+        self.keep_of_person(&self.file(app, "pin"), Some(pin))
+    }
+
+    /// Ends a person's stop of `app`, or of the whole device; without the lock, whose holder hears of it.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn end_hold(&self, app: Option<&AppName>) -> Result<(), disk::Error> {
+        disk::remove(&self.hold_file(app))
+    }
+
+    /// Ends a person's choice for `app`; without the lock, whose holder hears of it.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn end_pin(&self, app: &AppName) -> Result<(), disk::Error> {
+        disk::remove(&self.file(app, "pin"))
+    }
+
+    fn hold_file(&self, app: Option<&AppName>) -> PathBuf {
+        app.map_or_else(|| self.records.join(HOLD), |app| self.file(app, "hold"))
+    }
+
+    /// What a person set up until some time; the time since boot counts only in the boot that it was written in.
+    fn of_person<T: DeserializeOwned>(
+        &self,
+        path: &Path,
+        bad: &mut Vec<Unreadable>,
+        until: fn(&mut T) -> &mut Until,
+    ) -> Option<T> {
+        let (boot, mut record) = read_or_say::<(String, T)>(path, bad)?;
+        if boot != self.boot {
+            until(&mut record).boot = None;
+        }
+        Some(record)
+    }
+
+    fn keep_of_person<T: Serialize>(&self, path: &Path, record: Option<&T>) -> Result<(), disk::Error> {
+        let Some(record) = record else { return disk::remove(path) };
+        disk::create_directories(&self.records)?;
+        disk::replace(path, &encode(&(&self.boot, record), path)?)
     }
 
     /// Moves a record that cannot be read out of the way, for a person to look at, and gives its new place.
@@ -221,14 +294,7 @@ impl Journal {
     }
 
     fn one<T: DeserializeOwned>(&self, app: &AppName, kind: &str, bad: &mut Vec<Unreadable>) -> Option<T> {
-        let path = self.file(app, kind);
-        match load(&path) {
-            Ok(record) => record,
-            Err(problem) => {
-                bad.push(Unreadable { path, problem });
-                None
-            }
-        }
+        read_or_say(&self.file(app, kind), bad)
     }
 
     fn keep<T: Serialize>(&self, app: &AppName, kind: &str, record: Option<&T>) -> Result<(), disk::Error> {
@@ -243,9 +309,21 @@ impl Journal {
     }
 }
 
-/// Whether the record of this file name is a person's wish.
-pub(super) fn is_intent(name: &str) -> bool {
-    name.ends_with(".rollback.json") || name.ends_with(".retry.json")
+/// Whether the record of this file name is a person's wish. One that is `gone` says something only where people take
+/// it back themselves.
+pub(super) fn is_intent(name: &str, gone: bool) -> bool {
+    let stop = name == HOLD || name.ends_with(".hold.json") || name.ends_with(".pin.json");
+    stop || !gone && (name.ends_with(".rollback.json") || name.ends_with(".retry.json"))
+}
+
+fn read_or_say<T: DeserializeOwned>(path: &Path, bad: &mut Vec<Unreadable>) -> Option<T> {
+    match load(path) {
+        Ok(record) => record,
+        Err(problem) => {
+            bad.push(Unreadable { path: path.to_owned(), problem });
+            None
+        }
+    }
 }
 
 fn some<T>(list: &Vec<T>) -> Option<&Vec<T>> {

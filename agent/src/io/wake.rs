@@ -59,10 +59,11 @@ impl Wake {
         Ok(Self { stop, poke, mortal, signals, intents: None })
     }
 
-    /// Listens to records that get their name in `journal` as well. One that cannot be watched is only not listened to:
+    /// Listens to records that get or lose their name in `journal` as well. One that cannot be watched is only not listened to:
     /// intents are then seen at the next look.
     pub fn watch(&mut self, journal: &Path) {
-        let watch = |fd: OwnedFd| inotify::add_watch(&fd, journal, inotify::WatchFlags::MOVED_TO).map(|_| fd);
+        let events = inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE;
+        let watch = |fd: OwnedFd| inotify::add_watch(&fd, journal, events).map(|_| fd);
         let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
         self.intents = fd.and_then(watch).ok();
     }
@@ -126,13 +127,15 @@ impl Wake {
     }
 }
 
-/// Whether one of the records that got their name since the last look is an intent.
+/// Whether one of the records that got or lost their name since the last look is an intent.
 fn wrote_intent(fd: BorrowedFd<'_>) -> bool {
     let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 4096];
     let mut events = inotify::Reader::new(fd, &mut buffer);
     let mut found = false;
     while let Ok(event) = events.next() {
-        found |= event.file_name().is_some_and(|name| super::journal::is_intent(&name.to_string_lossy()));
+        let gone = event.events().contains(inotify::ReadFlags::DELETE);
+        found |=
+            event.file_name().is_some_and(|name| super::journal::is_intent(&name.to_string_lossy(), gone));
     }
     found
 }
@@ -151,7 +154,14 @@ mod tests {
         assert_eq!(wake.pause(Duration::ZERO), Woken::Elapsed);
         crate::io::disk::replace(&room.path().join("web.rollback.json"), b"{}").unwrap();
         assert_eq!(wake.pause(Duration::from_secs(60)), Woken::Intent);
-        assert_eq!(wake.pause(Duration::ZERO), Woken::Elapsed);
+        crate::io::disk::remove(&room.path().join("web.rollback.json")).unwrap();
+        assert_eq!(wake.pause(Duration::ZERO), Woken::Elapsed, "what was obeyed");
+        for stop in ["hold.json", "web.hold.json", "web.pin.json"] {
+            crate::io::disk::replace(&room.path().join(stop), b"{}").unwrap();
+            assert_eq!(wake.pause(Duration::from_secs(60)), Woken::Intent);
+            crate::io::disk::remove(&room.path().join(stop)).unwrap();
+            assert_eq!(wake.pause(Duration::from_secs(60)), Woken::Intent, "{stop} was taken back");
+        }
     }
 
     #[test]

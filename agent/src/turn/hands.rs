@@ -12,7 +12,7 @@ use tidelock_protocol::release;
 use super::{Error, Turn, in_words};
 use crate::config::Mode;
 use crate::decide::model::{File, Memory, Outcome, Reason, Recipe, Run, Said, Step, Trouble, Why};
-use crate::io::journal::{Running, Told, ToldReason};
+use crate::io::journal::{Running, Told, ToldReason, Unreadable};
 use crate::io::refresh::Failure;
 use crate::io::release::{Release, write_environment};
 use crate::io::service::{Ended, Rest, Stopped};
@@ -29,13 +29,18 @@ impl Turn<'_> {
         for app in look::apps(self.site)? {
             disk::sweep(&self.site.paths.releases(&app))?;
             for record in self.site.journal.read(&app).unreadable {
-                let aside = self.site.journal.set_aside(self.lock, &record)?;
-                let (problem, place) = (&record.problem, aside.display());
-                log::error!(
-                    "{app}: a record cannot be read and counts as none: {problem} (moved to {place})"
-                );
+                self.set_aside(app.as_str(), &record)?;
             }
         }
+        let mut unreadable = Vec::new();
+        self.site.journal.hold(&mut unreadable);
+        unreadable.iter().try_for_each(|record| self.set_aside("hold --all", record))
+    }
+
+    fn set_aside(&self, of: &str, record: &Unreadable) -> Result<(), Error> {
+        let aside = self.site.journal.set_aside(self.lock, record)?;
+        let (problem, place) = (&record.problem, aside.display());
+        log::error!("{of}: a record cannot be read and counts as none: {problem} (moved to {place})");
         Ok(())
     }
 
@@ -83,6 +88,7 @@ impl Turn<'_> {
             Step::Unlink { app } => activate::unlink(lock, paths, &app)?,
             Step::Prune { app, tree } => disk::prune(&paths.release(&app, &tree))?,
             Step::Discard { app, tree } => disk::prune(&paths.staged(&app, &tree))?,
+            Step::UnholdAll => self.site.journal.end_hold(None)?,
             // All that these do is in their records.
             Step::Open { .. }
             | Step::Count { .. }
@@ -93,6 +99,8 @@ impl Turn<'_> {
             | Step::Close { .. }
             | Step::Decline { .. }
             | Step::Forget { .. }
+            | Step::Unhold { .. }
+            | Step::Unpin { .. }
             | Step::Rest { .. } => {}
         }
         Ok(())

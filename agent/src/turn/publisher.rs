@@ -101,7 +101,7 @@ impl Publisher {
     pub(super) fn ask_offers(&mut self, site: &Site, device: &Device) {
         let Some(manifest) = self.manifest.clone() else { return };
         let me = Me { platform: &site.platform, labels: &site.settings.labels };
-        for (app, wanted) in entering(&manifest.desired, me, device) {
+        for (app, wanted) in entering(&manifest.desired, me, device, self.now()) {
             let known = self.offers.get(&app).is_some_and(|offer| offer.tree == wanted.build.tree);
             if known || self.unanswered.contains_key(&app) {
                 continue;

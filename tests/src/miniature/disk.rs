@@ -20,6 +20,8 @@ pub enum Kind {
     Setback,
     Rollback,
     Retry,
+    Hold,
+    Pin,
 }
 
 /// A name in one of the directories of an app.
@@ -143,6 +145,11 @@ impl Disk {
     /// Puts `content` under `name`, durably: by somebody else, such as the command line.
     pub fn put(&mut self, name: Name, content: Content) {
         self.durable.insert(name, content);
+    }
+
+    /// Takes away what stands under `name`, durably: by somebody else.
+    pub fn take_away(&mut self, name: Name) {
+        self.durable.remove(&name);
     }
 
     /// Forgets what is left of an earlier cut and only waits to be removed: no decision sees it, each use removes it.

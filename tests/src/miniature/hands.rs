@@ -69,15 +69,32 @@ pub fn take() -> Vec<Call> {
 
 /// `io/journal` writes a record, or removes it where there is nothing to keep.
 pub fn write(record: Record) -> Vec<Call> {
-    let (kind, keeps) = match &record {
-        Record::Trial(trial) => (Kind::Trial, trial.is_some()),
-        Record::Committed(list) => (Kind::Committed, !list.is_empty()),
-        Record::Refusals(list) => (Kind::Refusals, !list.is_empty()),
-        Record::Setback(setback) => (Kind::Setback, setback.is_some()),
-        Record::Rollback(intent) => (Kind::Rollback, intent.is_some()),
-        Record::Retry(intent) => (Kind::Retry, intent.is_some()),
+    let kind = kind(&record);
+    let keeps = match &record {
+        Record::Trial(trial) => trial.is_some(),
+        Record::Committed(list) => !list.is_empty(),
+        Record::Refusals(list) => !list.is_empty(),
+        Record::Setback(setback) => setback.is_some(),
+        Record::Rollback(intent) => intent.is_some(),
+        Record::Retry(intent) => intent.is_some(),
+        Record::Hold(hold) => hold.is_some(),
+        Record::Pin(pin) => pin.is_some(),
     };
     if keeps { replace(kind, Content::Record(Rc::new(record))) } else { remove(Name::Record(kind)) }
+}
+
+/// Which file a record stands in.
+pub const fn kind(record: &Record) -> Kind {
+    match record {
+        Record::Trial(_) => Kind::Trial,
+        Record::Committed(_) => Kind::Committed,
+        Record::Refusals(_) => Kind::Refusals,
+        Record::Setback(_) => Kind::Setback,
+        Record::Rollback(_) => Kind::Rollback,
+        Record::Retry(_) => Kind::Retry,
+        Record::Hold(_) => Kind::Hold,
+        Record::Pin(_) => Kind::Pin,
+    }
 }
 
 /// `disk::replace`

@@ -2,21 +2,23 @@
 //!
 //! Never here: in which order states are visited, or which of them are good.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tidelock::decide::STARTS;
 use tidelock::decide::model::{
-    Cause, Memory, Outcome, Phase, Recipe, Record, Retry, Rollback, Run, Said, Space, Step, Trial, Trouble,
-    TroubleKind,
+    Cause, Hold, Memory, Outcome, Phase, Pin, Recipe, Record, Retry, Rollback, Run, Said, Setup, Space, Step,
+    Trial, Trouble, TroubleKind, Until,
 };
+use tidelock_protocol::desired::Tuning;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::time::Timestamp;
 
 use super::disk::{Call, Content, Kind, Name};
-use super::hands::Act;
+use super::hands::{self, Act};
 use super::look::NOW;
-use super::state::{Agent, Behaviour, Deferred, One, Stage, State, World};
+use super::state::{Agent, Behaviour, Deferred, One, Stage, State, World, digest_of};
 
 /// What lies further back is all the same: no back-off of [`MANY`] tries is longer, no deadline, no pause after a
 /// failed start.
@@ -68,6 +70,7 @@ impl World {
                 });
             }
             self.people_come(state, place, &mut add);
+            self.people_stop(state, place, &mut add);
         }
         // An outage that begins before a verdict lasts until the way back has ended: what was out for the trial and
         // is there again for the release before it cannot be told from a bad release.
@@ -101,6 +104,42 @@ impl World {
                 state.people.1 -= 1;
                 let record = Content::Record(Rc::new(Record::Retry(Some(Retry { owner: "o".into() }))));
                 state.apps[place].disk.put(Name::Record(Kind::Retry), record);
+            });
+        }
+    }
+
+    /// A person holds or pins an app, or lets it go on; and time comes to its end for what one set up.
+    fn people_stop(&self, state: &State, place: usize, add: &mut Adder<'_>) {
+        let (name, one) = (&self.fleet.apps[place].0, &state.apps[place]);
+        if state.stops.0 > 0 {
+            add(format!("{name}: a person holds it"), &|state| {
+                state.stops.0 -= 1;
+                state.apps[place].write(Record::Hold(Some(hold(until(true)))));
+            });
+        }
+        let wanted = self.fleet.wishes[one.wish].map(|(number, _)| digest_of(place, number));
+        let known = one.committed().into_iter().map(|committed| committed.setup.tree).chain(wanted);
+        for tree in known.filter(|_| state.stops.1 > 0).collect::<BTreeSet<_>>() {
+            add(format!("{name}: a person pins it to {}", tree.short()), &|state| {
+                state.stops.1 -= 1;
+                state.apps[place].write(Record::Pin(Some(pin(tree, until(true)))));
+            });
+        }
+        let (holds, pins) = (one.hold(), one.pin());
+        if holds.is_some() || pins.is_some() {
+            add(format!("{name}: a person lets it go on"), &|state| {
+                state.apps[place].disk.take_away(Name::Record(Kind::Hold));
+                state.apps[place].disk.take_away(Name::Record(Kind::Pin));
+            });
+        }
+        if holds.is_some_and(|hold| !hold.until.is_over(NOW)) {
+            add(format!("{name}: the hold is over"), &|state| {
+                state.apps[place].write(Record::Hold(Some(hold(until(false)))));
+            });
+        }
+        if let Some(before) = pins.filter(|pin| !pin.until.is_over(NOW)) {
+            add(format!("{name}: the pin is over"), &|state| {
+                state.apps[place].write(Record::Pin(Some(pin(before.setup.tree, until(false)))));
             });
         }
     }
@@ -171,6 +210,9 @@ impl World {
                     return Moved { what, step: Some(step), acts, ends };
                 }
             }
+        }
+        if step == Step::UnholdAll {
+            now.hold = None;
         }
         match &step {
             Step::Wait { pause } | Step::Rest { again: Some(pause) } => pass(&mut now, *pause),
@@ -270,6 +312,30 @@ impl World {
             _ => one.run = Run::Started { tree, at: NOW.boot },
         }
         true
+    }
+}
+
+/// Not over yet, or just over; civil time alone counts, as after a boot.
+pub fn until(ahead: bool) -> Until {
+    Until { wall: NOW.wall.after(Duration::from_secs(if ahead { 7200 } else { 0 })), boot: None }
+}
+
+/// A person's stop.
+pub fn hold(until: Until) -> Hold {
+    Hold { owner: "ann".into(), reason: "the fair".into(), until }
+}
+
+/// A person's choice.
+pub fn pin(tree: Digest, until: Until) -> Pin {
+    let setup = Setup { tree, tuning: Tuning::default(), version: None };
+    Pin { setup, owner: "ann".into(), reason: "the fair".into(), until }
+}
+
+impl One {
+    /// Somebody else writes a record, durably.
+    pub fn write(&mut self, record: Record) {
+        let kind = hands::kind(&record);
+        self.disk.put(Name::Record(kind), Content::Record(Rc::new(record)));
     }
 }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidelock::decide::model::{
-    App, Check, Committed, Device, File, Mode, Offer, Recipe, Record, Space, Trial, Wanted,
+    App, Check, Committed, Device, File, Hold, Mode, Offer, Pin, Recipe, Record, Space, Trial, Wanted,
 };
 use tidelock::decide::want::{Me, Signed, want};
 use tidelock_protocol::desired::{Build, Choice, Desired, IndexTarget, Release, Source, Tuning};
@@ -82,6 +82,7 @@ impl World {
             free: Space { bytes: if self.terms.full { 0 } else { 1 << 30 }, inodes: 1 << 20 },
             keep: 0,
             seed: 0,
+            hold: state.hold.clone(),
             apps: apps.map(|(place, ((name, _), one))| (name.clone(), self.app(place, one))).collect(),
         }
     }
@@ -158,6 +159,8 @@ impl World {
                     Record::Setback(setback) => app.setback = setback,
                     Record::Rollback(intent) => app.rollback = intent,
                     Record::Retry(intent) => app.retry = intent,
+                    Record::Hold(hold) => app.hold = hold,
+                    Record::Pin(pin) => app.pin = pin,
                 },
                 _ => {}
             }
@@ -188,6 +191,22 @@ impl One {
         match self.record(Kind::Committed).as_deref() {
             Some(Record::Committed(list)) => list.clone(),
             _ => Vec::new(),
+        }
+    }
+
+    /// A person's stop, over or not.
+    pub fn hold(&self) -> Option<Hold> {
+        match self.record(Kind::Hold).as_deref() {
+            Some(Record::Hold(hold)) => hold.clone(),
+            _ => None,
+        }
+    }
+
+    /// A person's choice, over or not.
+    pub fn pin(&self) -> Option<Pin> {
+        match self.record(Kind::Pin).as_deref() {
+            Some(Record::Pin(pin)) => pin.clone(),
+            _ => None,
         }
     }
 

@@ -9,7 +9,7 @@ mod happen;
 mod look;
 mod state;
 
-pub use happen::{Happening, MANY, Moved};
+pub use happen::{Happening, MANY, Moved, hold, pin, until};
 pub use look::NOW;
 pub use state::{
     Agent, Behaviour, Deferred, Fleet, Freedom, One, Stage, State, Terms, Wish, World, digest_of, name,

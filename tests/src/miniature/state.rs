@@ -3,7 +3,7 @@
 //! Never here: what happens in it (`happen`), or which states are good (`crash::invariants`).
 
 use tidelock::decide;
-use tidelock::decide::model::{Cause, Device, Memory, Run, Setup, Step, Wanted};
+use tidelock::decide::model::{Cause, Device, Hold, Memory, Run, Setup, Step, Wanted};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 use tidelock_protocol::time::Now;
@@ -48,6 +48,8 @@ pub struct Freedom {
     pub outages: bool,
     /// How often a person goes back, and how often one asks to try again.
     pub people: (u8, u8),
+    /// How often a person holds an app, and how often one pins it.
+    pub stops: (u8, u8),
     /// Whether the power may be cut after every effect.
     pub cuts: bool,
     /// Whether the process may be killed after every effect.
@@ -56,9 +58,13 @@ pub struct Freedom {
 
 impl Freedom {
     /// The power goes, and the process dies.
-    pub const POWER: Self = Self { outages: false, people: (0, 0), cuts: true, kills: true };
+    pub const POWER: Self = Self { outages: false, people: (0, 0), stops: (0, 0), cuts: true, kills: true };
     /// The power goes, and people go back and try again.
     pub const PEOPLE: Self = Self { people: (1, 1), kills: false, ..Self::POWER };
+    /// The power goes, and a person holds.
+    pub const HOLDS: Self = Self { stops: (1, 0), kills: false, ..Self::POWER };
+    /// The power goes, and a person pins.
+    pub const PINS: Self = Self { stops: (0, 1), kills: false, ..Self::POWER };
     /// The network goes, and the process dies.
     pub const NETWORK: Self = Self { outages: true, cuts: false, ..Self::POWER };
 }
@@ -130,6 +136,8 @@ impl World {
             stage: Stage::Running,
             outage: false,
             people: self.freedom.people,
+            stops: self.freedom.stops,
+            hold: None,
         };
         for _ in 0..100 {
             let moved = self.proceed(&state, &Agent::REAL);
@@ -225,6 +233,10 @@ pub struct State {
     pub outage: bool,
     /// How often people may still go back, and ask to try again.
     pub people: (u8, u8),
+    /// How often a person may still hold, and pin.
+    pub stops: (u8, u8),
+    /// A person's stop of the whole device.
+    pub hold: Option<Hold>,
 }
 
 /// The digest that stands for the tree `number` of `app`.

@@ -6,7 +6,7 @@ use tidelock::decide::STARTS;
 use tidelock::decide::model::{Cause, Ground, Phase, Record, Run, Setback, Step, Trial, Want};
 use tidelock_protocol::digest::Digest;
 use tidelock_tests::miniature::disk::{Content, Kind, Name};
-use tidelock_tests::miniature::{Behaviour, MANY, One, State, World};
+use tidelock_tests::miniature::{Behaviour, MANY, NOW, One, State, World};
 
 /// The name of what was broken.
 pub type Broken = &'static str;
@@ -35,6 +35,10 @@ pub const COMES_TO_REST: Broken = "the agent comes to rest";
 pub const ENDLESS: Broken = "a device has a limited number of states";
 pub const LIVE: Broken = "the link names what was committed last, or a trial is open";
 pub const STAYS: Broken = "a release that was committed is left only for another wish or by a person";
+
+pub const HELD: Broken = "under a hold nothing new begins";
+pub const PINNED: Broken = "a pinned app enters nothing but what it is pinned to";
+pub const OVER: Broken = "what a person set up ends by itself";
 
 /// The first thing that is broken in `state`.
 pub fn of_state(world: &World, state: &State) -> Option<Broken> {
@@ -101,6 +105,9 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
     let live = one.disk.live();
     let trial = one.trial();
     let opened = trial.as_ref().filter(|trial| trial.phase == Phase::Opened);
+    if let Some(broken) = of_stops(state, one, step) {
+        return Some(broken);
+    }
     let away = |tree| opened.is_some_and(|trial| trial.to.tree != tree);
     match step {
         Step::Start { tree, .. } => (one.linked() != Some(*tree) || one.run != Run::Stopped).then_some(ORDER),
@@ -139,6 +146,23 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
     }
 }
 
+/// What a person stopped: only what is begun goes on.
+fn of_stops(state: &State, one: &One, step: &Step) -> Option<Broken> {
+    let begins = match step {
+        Step::Open { trial, .. } => (one.linked() != Some(trial.to.tree)).then_some(trial.to.tree),
+        Step::Index { tree, .. } | Step::Fetch { tree, .. } => Some(*tree),
+        Step::Seal { setup, .. } => Some(setup.tree),
+        _ => None,
+    };
+    let removes = matches!(step, Step::Prune { .. } | Step::Discard { .. });
+    let held = [one.hold(), state.hold.clone()].into_iter().flatten().any(|hold| !hold.until.is_over(NOW));
+    if held && (begins.is_some() || removes) {
+        return Some(HELD);
+    }
+    let pin = one.pin().filter(|pin| !pin.until.is_over(NOW))?;
+    begins.is_some_and(|tree| tree != pin.setup.tree).then_some(PINNED)
+}
+
 fn of_deferral(one: &One, trial: Option<&Trial>, setback: &Setback) -> Option<Broken> {
     let Some(before) = one.deferred.as_ref().filter(|before| before.setup.is(&setback.setup)) else {
         return (setback.tries != 1).then_some(LONGER);
@@ -164,6 +188,11 @@ fn of_refusal(one: &One, trial: Option<&Trial>, ground: &Ground) -> Option<Broke
 }
 
 fn of_rest(world: &World, place: usize, one: &One, step: &Step) -> Option<Broken> {
+    let holds = one.hold().is_some_and(|hold| hold.until.is_over(NOW));
+    let pins = one.pin().is_some_and(|pin| pin.until.is_over(NOW));
+    if matches!(step, Step::Rest { .. }) && (holds || pins) {
+        return Some(OVER);
+    }
     let linked = one.linked()?;
     if matches!(step, Step::Rest { .. }) {
         let good = world.behaviour(place, &linked) == Some(Behaviour::Good);

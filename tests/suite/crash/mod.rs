@@ -52,6 +52,16 @@ fn people_may_go_back_and_try_again_at_any_moment() {
 }
 
 #[test]
+fn people_may_hold_and_pin_and_let_go_at_any_moment() {
+    let one = |other| World::update(other, false, Freedom::HOLDS);
+    holds("holds", whole_or(&[Behaviour::Fails, Behaviour::Good, Behaviour::Hangs], 1).map(one));
+    let one = |other| World::update(other, false, Freedom::PINS);
+    holds("pins", whole_or(&[Behaviour::Good, Behaviour::Fails], 1).map(one));
+    let both = Freedom { stops: (1, 1), people: (1, 0), cuts: false, ..Freedom::HOLDS };
+    holds("holds, pins and rollbacks", [World::update(Behaviour::Good, true, both)]);
+}
+
+#[test]
 fn the_network_may_go_out_and_come_back() {
     let one = |other| World::update(other, false, Freedom::NETWORK);
     holds("network", whole_or(&[Behaviour::Fails, Behaviour::Good], 1).map(one));

@@ -10,7 +10,7 @@ use tidelock::decide::model::{
 use tidelock_protocol::time::Now;
 use tidelock_tests::miniature::disk::{Call, Directory};
 use tidelock_tests::miniature::hands::{self, Act};
-use tidelock_tests::miniature::{Agent, Behaviour, Fleet, Freedom, NOW, World, name};
+use tidelock_tests::miniature::{Agent, Behaviour, Fleet, Freedom, NOW, World, name, until};
 
 use super::invariants::{self as must, Broken};
 use super::walk::walk;
@@ -28,6 +28,7 @@ fn each_seeded_bug_is_caught_by_the_invariant_that_it_breaks() {
         at_boot(),
         effects(),
         orders(),
+        people_unheard(),
     ]
     .concat();
     assert!(bugs.len() >= 12);
@@ -249,6 +250,31 @@ fn ends_mistaken() -> Vec<Bug> {
             }),
             two_apps(),
             must::ONE_TRIAL,
+        ),
+    ]
+}
+
+/// What a person set up, not read or read for ever.
+fn people_unheard() -> Vec<Bug> {
+    let stops = |freedom| World::update(Behaviour::Good, false, Freedom { cuts: false, ..freedom });
+    vec![
+        (
+            "a hold is not read",
+            looks(|device| each(device, |app| app.hold = None)),
+            stops(Freedom::HOLDS),
+            must::HELD,
+        ),
+        (
+            "a pin is not read",
+            looks(|device| each(device, |app| app.pin = None)),
+            stops(Freedom::PINS),
+            must::PINNED,
+        ),
+        (
+            "a hold does not end",
+            looks(|device| each(device, |app| app.hold.iter_mut().for_each(|hold| hold.until = until(true)))),
+            stops(Freedom::HOLDS),
+            must::OVER,
         ),
     ]
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
+use tidelock_protocol::time::Now;
 
 use super::Step;
-use super::records::{Committed, Refusal, Retry, Rollback, Setback, Setup, Trial};
+use super::records::{Committed, Hold, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial};
 
 /// One device at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,8 +24,17 @@ pub struct Device {
     pub keep: usize,
     /// Derived from the device id: spreads what devices would otherwise do at the same moment.
     pub seed: u64,
+    /// A person's stop of everything.
+    pub hold: Option<Hold>,
     /// Every app that has a directory, a record, or a place in the desired state.
     pub apps: BTreeMap<AppName, App>,
+}
+
+impl Device {
+    /// The person's stop that `app` is under now: its own, or that of the whole device.
+    pub fn hold_on<'a>(&'a self, app: &'a App, now: Now) -> Option<&'a Hold> {
+        [&app.hold, &self.hold].into_iter().flatten().find(|hold| !hold.until.is_over(now))
+    }
 }
 
 /// What the agent may do.
@@ -68,6 +78,10 @@ pub struct App {
     pub rollback: Option<Rollback>,
     /// A person's wish to try again.
     pub retry: Option<Retry>,
+    /// A person's stop.
+    pub hold: Option<Hold>,
+    /// A person's choice of what it is.
+    pub pin: Option<Pin>,
     /// What runs, as the service manager or the run record of this boot says.
     pub run: Run,
     /// What this process remembers.
@@ -91,6 +105,11 @@ impl App {
         let standing = self.standing().map(|committed| &committed.setup);
         let others = self.committed.iter().map(|committed| &committed.setup);
         others.filter(|setup| self.sealed.contains(&setup.tree)).find(|setup| Some(*setup) != standing)
+    }
+
+    /// The person's choice that it is under now.
+    pub fn pin_at(&self, now: Now) -> Option<&Pin> {
+        self.pin.as_ref().filter(|pin| !pin.until.is_over(now))
     }
 
     /// The committed record of `setup`.

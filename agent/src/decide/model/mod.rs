@@ -9,5 +9,7 @@ mod step;
 
 pub use device::{App, Check, Device, Memory, Mode, Outcome, Recipe, Run, Said, Space, Trouble, TroubleKind};
 pub use reason::{Reason, Why};
-pub use records::{Cause, Committed, Ground, Phase, Refusal, Retry, Rollback, Setback, Setup, Trial};
-pub use step::{File, Goal, Offer, Record, Step, Want, Wanted};
+pub use records::{
+    Cause, Committed, Ground, Hold, Phase, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial, Until,
+};
+pub use step::{File, Files, Goal, Offer, Record, Step, Want, Wanted};

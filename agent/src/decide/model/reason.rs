@@ -9,7 +9,7 @@ use std::time::Duration;
 use tidelock_protocol::names::{AppName, Platform};
 
 use super::device::Space;
-use super::records::{Cause, Ground, Refusal, Setup};
+use super::records::{Cause, Ground, Hold, Pin, Refusal, Setup, Until};
 
 /// Why every app is where it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +55,10 @@ pub enum Reason {
     Clock,
     /// It failed here, or a person went back from it.
     Refused(Refusal),
+    /// A person stopped it, or the whole device.
+    Hold(Hold),
+    /// A person keeps it on what it is.
+    Pin(Pin),
     /// The last trial gave no verdict: it is tried again later.
     BackingOff {
         /// What is tried again.
@@ -136,6 +140,8 @@ impl Reason {
             Self::Expired => "expired",
             Self::Clock => "clock",
             Self::Refused(_) => "refused",
+            Self::Hold(_) => "hold",
+            Self::Pin(_) => "pin",
             Self::BackingOff { .. } => "backing-off",
             Self::Disk { .. } => "disk",
             Self::Unavailable { .. } => "unavailable",
@@ -151,6 +157,15 @@ impl Reason {
             Self::NothingToGoBackTo => "nothing-to-go-back-to",
             Self::Retrying => "retrying",
             Self::Tidying => "tidying",
+        }
+    }
+
+    /// When it ends by itself, where a person said so.
+    pub const fn until(&self) -> Option<Until> {
+        match self {
+            Self::Hold(hold) => Some(hold.until),
+            Self::Pin(pin) => Some(pin.until),
+            _ => None,
         }
     }
 }
@@ -177,6 +192,12 @@ impl fmt::Display for Reason {
                 f.write_str("the metadata seems to have expired, but the clock is not synchronised; nothing new is entered")
             }
             Self::Refused(refusal) => write!(f, "{} is refused since {}: {}", refusal.setup, refusal.at, refusal.ground),
+            Self::Hold(Hold { owner, reason, until }) => {
+                write!(f, "{owner} holds it until {}: {reason}", until.wall)
+            }
+            Self::Pin(Pin { setup, owner, reason, until }) => {
+                write!(f, "{owner} keeps it on {setup} until {}: {reason}", until.wall)
+            }
             Self::BackingOff { setup, cause, tries, again } => write!(
                 f,
                 "{setup} is tried again in {} s: {cause} ({tries} without verdict)",

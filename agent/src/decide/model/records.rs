@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidelock_protocol::desired::Tuning;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::Version;
-use tidelock_protocol::time::Timestamp;
+use tidelock_protocol::time::{Now, Timestamp};
 
 /// What an app is, or should be: a tree and the numbers it is checked with. A trial is of one, a refusal is of one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -163,4 +164,60 @@ pub struct Rollback {
 pub struct Retry {
     /// Who.
     pub owner: String,
+}
+
+/// A person's stop of one app, or of the whole device: what runs goes on, a trial under way goes to its verdict, and
+/// nothing else begins until it ends.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Hold {
+    /// Who.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// When it ends by itself.
+    pub until: Until,
+}
+
+/// A person's choice of what an app is, whatever the environment wants.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Pin {
+    /// What it is kept on, or brought to.
+    pub setup: Setup,
+    /// Who.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// When it ends by itself.
+    pub until: Until,
+}
+
+/// When something ends that a person set up: by the time since boot as long as the machine runs, so that a clock which
+/// is only set now ends nothing early; after the next boot by civil time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Until {
+    /// In civil time, by the clock as it was.
+    pub wall: Timestamp,
+    /// Since the boot in which it was set up; none in every later one.
+    pub boot: Option<Duration>,
+}
+
+impl Until {
+    /// The moment that comes `time` after `now`.
+    pub fn after(now: Now, time: Duration) -> Self {
+        Self { wall: now.wall.after(time), boot: Some(now.boot + time) }
+    }
+
+    /// How long it is until then; zero when it is over.
+    pub fn left(self, now: Now) -> Duration {
+        match self.boot {
+            Some(boot) => boot.saturating_sub(now.boot),
+            None if self.wall > now.wall => self.wall.since(now.wall),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Whether that moment has come.
+    pub fn is_over(self, now: Now) -> bool {
+        self.left(now).is_zero()
+    }
 }

@@ -10,7 +10,7 @@ use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 
 use super::reason::Reason;
-use super::records::{Committed, Refusal, Retry, Rollback, Setback, Setup, Trial};
+use super::records::{Committed, Hold, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial};
 
 /// What each app should be.
 pub type Wanted = BTreeMap<AppName, Want>;
@@ -44,13 +44,20 @@ impl Want {
 pub struct Goal {
     /// What the app should be.
     pub setup: Setup,
-    /// The index, as the environment names it.
-    pub index: File,
-    /// The bundle, as the app's role names it together with this very index. None: nobody vouches for it now, and
-    /// the setup was committed here; it may be pointed at, not fetched.
-    pub bundle: Option<File>,
+    /// The index as the environment names it, and the bundle that the app's role names together with this very index.
+    /// None: nobody vouches for it now, and the setup was committed here; it may be pointed at, not fetched.
+    pub files: Option<Files>,
     /// The signed retry counter.
     pub retry: u64,
+}
+
+/// Where the bytes of a build come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Files {
+    /// Its index.
+    pub index: File,
+    /// Its bundle.
+    pub bundle: File,
 }
 
 /// A signed file of the repository.
@@ -223,6 +230,18 @@ pub enum Step {
         /// Of which app.
         app: AppName,
     },
+    /// A person's hold of an app is over: drop it.
+    Unhold {
+        /// Of which app.
+        app: AppName,
+    },
+    /// A person's hold of the whole device is over: drop it.
+    UnholdAll,
+    /// A person's pin is over: drop it.
+    Unpin {
+        /// Of which app.
+        app: AppName,
+    },
     /// Remove a sealed tree that nothing needs.
     Prune {
         /// Of which app.
@@ -258,13 +277,17 @@ pub enum Record {
     Rollback(Option<Rollback>),
     /// The intent to try again.
     Retry(Option<Retry>),
+    /// A person's stop.
+    Hold(Option<Hold>),
+    /// A person's choice.
+    Pin(Option<Pin>),
 }
 
 impl Step {
     /// The app that it is about.
     pub fn app(&self) -> Option<&AppName> {
         match self {
-            Self::Rest { .. } | Self::Wait { .. } => None,
+            Self::Rest { .. } | Self::Wait { .. } | Self::UnholdAll => None,
             Self::Index { app, .. }
             | Self::Fetch { app, .. }
             | Self::Seal { app, .. }
@@ -282,6 +305,8 @@ impl Step {
             | Self::Close { app }
             | Self::Decline { app }
             | Self::Forget { app }
+            | Self::Unhold { app }
+            | Self::Unpin { app }
             | Self::Prune { app, .. }
             | Self::Discard { app, .. } => Some(app),
         }
@@ -307,6 +332,8 @@ impl Step {
             Self::Defer { setback, .. } => vec![Record::Setback(Some(setback.clone())), Record::Trial(None)],
             Self::Close { .. } => vec![Record::Trial(None)],
             Self::Decline { .. } => vec![Record::Rollback(None)],
+            Self::Unhold { .. } => vec![Record::Hold(None)],
+            Self::Unpin { .. } => vec![Record::Pin(None)],
             Self::Forget { .. } => {
                 vec![Record::Refusals(Vec::new()), Record::Setback(None), Record::Retry(None)]
             }
@@ -352,6 +379,9 @@ impl fmt::Display for Step {
             Self::Close { app } => write!(f, "{app}: close the trial"),
             Self::Decline { app } => write!(f, "{app}: decline the rollback"),
             Self::Forget { app } => write!(f, "{app}: forget refusals and back-off"),
+            Self::Unhold { app } => write!(f, "{app}: end the hold, whose time is over"),
+            Self::UnholdAll => f.write_str("end the hold of the whole device, whose time is over"),
+            Self::Unpin { app } => write!(f, "{app}: end the pin, whose time is over"),
             Self::Prune { app, tree } => {
                 write!(f, "{app}: remove tree {}, which nothing needs", tree.short())
             }

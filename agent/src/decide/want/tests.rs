@@ -7,7 +7,7 @@ use tidelock_protocol::digest::Digest;
 use tidelock_protocol::time::Timestamp;
 
 use super::*;
-use crate::decide::model::{Cause, Committed, Ground, Mode, Space};
+use crate::decide::model::{Cause, Committed, Ground, Hold, Mode, Space, Until};
 
 const TREE: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -44,7 +44,7 @@ impl Case {
         let free = Space { bytes: 1, inodes: 1 };
         let apps = BTreeMap::from([(web(), App::default())]);
         Self {
-            device: Device { mode: Mode::Apply, free, keep: 0, seed: 0, apps },
+            device: Device { mode: Mode::Apply, free, keep: 0, seed: 0, hold: None, apps },
             desired,
             offers: BTreeMap::from([(web(), offer)]),
             unanswered: BTreeMap::new(),
@@ -67,6 +67,10 @@ impl Case {
         Me { platform: &self.platform, labels: &self.labels }
     }
 
+    fn now(&self) -> Now {
+        Now { wall: Timestamp::from_unix(9), boot: Duration::ZERO, trusted: self.trusted }
+    }
+
     fn want(&self) -> Want {
         let signed = Signed {
             desired: &self.desired,
@@ -74,8 +78,7 @@ impl Case {
             offers: &self.offers,
             unanswered: &self.unanswered,
         };
-        let now = Now { wall: Timestamp::from_unix(9), boot: Duration::ZERO, trusted: self.trusted };
-        want(Some(signed), self.me(), &self.device, now).remove(&web()).unwrap()
+        want(Some(signed), self.me(), &self.device, self.now()).remove(&web()).unwrap()
     }
 
     /// `be`, or the code of the reason to stay.
@@ -103,9 +106,15 @@ impl Case {
 fn what_both_roles_name_is_wanted_with_its_bundle() {
     let case = Case::new();
     let Want::Be(goal) = case.want() else { panic!("{:?}", case.want()) };
-    assert_eq!((goal.setup, goal.bundle), (setup(), Some(case.offers[&web()].bundle.clone())));
+    assert_eq!(
+        (goal.setup, goal.files.map(|files| files.bundle)),
+        (setup(), Some(case.offers[&web()].bundle.clone()))
+    );
     let device = &case.device;
-    assert_eq!(entering(&case.desired, case.me(), device)[&web()].platform.as_str(), "linux-armv6");
+    assert_eq!(
+        entering(&case.desired, case.me(), device, case.now())[&web()].platform.as_str(),
+        "linux-armv6"
+    );
 }
 
 #[test]
@@ -167,7 +176,7 @@ fn expired_metadata_forbids_what_is_new_and_nothing_that_was_committed_here() {
         case.offers.clear();
         assert_eq!(case.says(), "be", "and it needs nobody's word");
         let Want::Be(goal) = case.want() else { unreachable!() };
-        assert_eq!(goal.bundle, None);
+        assert_eq!(goal.files, None);
     }
 }
 
@@ -190,7 +199,7 @@ fn a_refusal_ends_with_another_setup_or_a_higher_retry_counter() {
     case.refuse(2);
     assert_eq!(case.says(), "refused");
     assert_eq!(case.want().retry(), 2);
-    assert!(entering(&case.desired, case.me(), &case.device).is_empty());
+    assert!(entering(&case.desired, case.me(), &case.device, case.now()).is_empty());
     case.refuse(3);
     assert_eq!(case.says(), "refused");
     case.refuse(1);
@@ -205,4 +214,56 @@ fn an_app_that_only_the_device_has_is_spoken_of() {
     let mut case = Case::new();
     case.desired.apps.clear();
     assert_eq!(case.says(), "not-wanted");
+}
+
+fn until(wall: i64) -> Until {
+    Until { wall: Timestamp::from_unix(wall), boot: None }
+}
+
+#[test]
+fn a_hold_of_the_app_or_of_everything_comes_before_all_else_until_it_is_over() {
+    let mut case = Case::new();
+    let hold = |wall| Some(Hold { owner: "anna".into(), reason: "fair".into(), until: until(wall) });
+    case.app().hold = hold(10);
+    assert_eq!(case.says(), "hold");
+    assert!(
+        entering(&case.desired, case.me(), &case.device, case.now()).is_empty(),
+        "nobody is asked for it"
+    );
+    case.app().hold = hold(9);
+    assert_eq!(case.says(), "be");
+    case.device.hold = hold(10);
+    assert_eq!(case.says(), "hold");
+    case.device.hold = hold(9);
+    assert_eq!(case.says(), "be");
+    case.app().hold = hold(10);
+    case.choice().retry = 4;
+    assert_eq!(case.want().retry(), 4, "a way back under a hold remembers the signed counter");
+}
+
+#[test]
+fn a_pin_keeps_what_is_there_brings_back_what_passed_and_follows_the_environment_where_both_agree() {
+    let mut case = Case::new();
+    let other = |name: &str| Setup { tree: Digest::of(name.as_bytes()), ..setup() };
+    let pin = |setup| Some(Pin { setup, owner: "anna".into(), reason: "fair".into(), until: until(10) });
+    case.app().pin = pin(other("old"));
+    assert_eq!(case.says(), "pin", "what was never here cannot be had");
+    assert!(entering(&case.desired, case.me(), &case.device, case.now()).is_empty());
+    case.commit(true);
+    let newest = case.app().committed[0].clone();
+    case.app().committed.push(Committed { setup: other("old"), ..newest });
+    assert_eq!(case.says(), "pin", "its files are gone");
+    case.app().sealed = vec![other("old").tree];
+    let Want::Be(goal) = case.want() else { panic!("{:?}", case.want()) };
+    assert_eq!((goal.setup, goal.files), (other("old"), None));
+    case.app().current = Some(other("old").tree);
+    assert_eq!(case.says(), "pin");
+    case.app().pin = pin(setup());
+    assert_eq!(case.says(), "be");
+    case.refuse(0);
+    assert_eq!(case.says(), "refused", "a pin forces nothing");
+    let pinned = Pin { until: until(9), ..pin(other("old")).unwrap() };
+    case.app().refusals.clear();
+    case.app().pin = Some(pinned);
+    assert_eq!(case.says(), "be", "its time is over");
 }

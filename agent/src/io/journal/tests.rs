@@ -9,9 +9,10 @@ use crate::room::Room;
 const TREE: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Records as the first version wrote them, with members that a later one may add.
-fn recorded() -> [(&'static str, String); 6] {
+fn recorded() -> [(&'static str, String); 8] {
     let setup = format!(r#"{{"tree":"{TREE}","tuning":{{"deadline":60}},"version":"1.4.2"}}"#);
     let back = r#"{"back":{"cause":{"check":{"name":"http","said":"503"}}}}"#;
+    let until = r#"{"wall":"2026-11-24T10:00:00Z","boot":{"secs":7200,"nanos":0}}"#;
     let cause = r#"{"operator":{"owner":"anna","reason":"slow"}}"#;
     let setback = format!(r#"{{"setup":{setup},"cause":"starts","tries":1,"at":"2026-11-24T08:00:00Z"}}"#);
     [
@@ -37,6 +38,8 @@ fn recorded() -> [(&'static str, String); 6] {
         ("setback", setback.clone()),
         ("rollback", format!(r#"{{"leave":"{TREE}","owner":"anna","reason":"slow"}}"#)),
         ("retry", r#"{"owner":"anna"}"#.to_owned()),
+        ("hold", format!(r#"["a boot",{{"owner":"anna","reason":"fair","until":{until}}}]"#)),
+        ("pin", format!(r#"["a boot",{{"setup":{setup},"owner":"anna","reason":"fair","until":{until}}}]"#)),
     ]
 }
 
@@ -71,6 +74,9 @@ fn records_of_the_first_version_are_read_and_written_alike() {
     assert_eq!(read.committed[0].passed["http"], TREE.parse().unwrap());
     assert_eq!(read.refusals[1].ground, Ground::Recipe("no hooks".into()));
     assert_eq!(read.rollback.as_ref().unwrap().owner, "anna");
+    let until = Until { wall: "2026-11-24T10:00:00Z".parse().unwrap(), boot: None };
+    assert_eq!(read.hold.as_ref().unwrap().until, until, "another boot: civil time counts");
+    assert_eq!(read.pin.as_ref().unwrap().setup.tuning.deadline, Some(60));
     assert_eq!(journal.apps().unwrap(), BTreeSet::from([web()]));
 
     let records = [
@@ -80,6 +86,8 @@ fn records_of_the_first_version_are_read_and_written_alike() {
         Record::Setback(read.setback.clone()),
         Record::Rollback(read.rollback.clone()),
         Record::Retry(read.retry.clone()),
+        Record::Hold(read.hold.clone()),
+        Record::Pin(read.pin.clone()),
     ];
     for record in records {
         journal.write(&lock, &web(), &record).unwrap();
@@ -101,6 +109,8 @@ fn an_empty_record_is_no_file() {
         Record::Setback(None),
         Record::Rollback(None),
         Record::Retry(None),
+        Record::Hold(None),
+        Record::Pin(None),
     ];
     for record in empty {
         journal.write(&lock, &web(), &record).unwrap();
@@ -163,4 +173,25 @@ fn what_runs_is_forgotten_with_the_boot() {
     journal.boot = "another".into();
     assert_eq!(journal.told(), Told::default());
     assert_eq!(journal.running(&web()), Running::default());
+}
+
+#[test]
+fn a_hold_of_everything_is_a_record_of_no_app_and_counts_by_the_boot_it_was_made_in() {
+    let room = Room::new();
+    let (mut journal, _lock) = journal(&room);
+    let until = Until { wall: Timestamp::from_unix(9), boot: Some(Duration::from_secs(7)) };
+    let hold = Hold { owner: "anna".into(), reason: "fair".into(), until };
+    journal.ask_hold(None, &hold).unwrap();
+    journal.ask_hold(Some(&web()), &hold).unwrap();
+    assert_eq!(journal.apps().unwrap(), BTreeSet::from([web()]));
+    let mut bad = Vec::new();
+    assert_eq!(journal.hold(&mut bad), Some(hold.clone()));
+    assert_eq!(journal.read(&web()).hold, Some(hold));
+    journal.boot = "another".into();
+    assert_eq!(journal.hold(&mut bad).unwrap().until.boot, None);
+    std::fs::write(journal.records.join(HOLD), "{").unwrap();
+    assert_eq!((journal.hold(&mut bad), bad.len()), (None, 1));
+    journal.end_hold(None).unwrap();
+    journal.end_hold(Some(&web())).unwrap();
+    assert!(journal.apps().unwrap().is_empty());
 }
