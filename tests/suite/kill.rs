@@ -5,6 +5,7 @@
 //! By default an eighth of the places, another one each day; `TIDELOCK_KILL=all` strikes at all of them, and
 //! `TIDELOCK_KILL=3` at the third eighth.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -97,7 +98,7 @@ fn eighth(all: &[Strike]) -> Vec<&Strike> {
 }
 
 /// Every directory that has the name of a tree is that tree, whole; and the link names one of them or is not there.
-fn sealed_is_whole(device: &Device, strike: &Strike) {
+pub(crate) fn sealed_is_whole(device: &Device, strike: &dyn Debug) {
     let releases = device.app("web").join("releases");
     let names =
         std::fs::read_dir(&releases).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());

@@ -161,24 +161,15 @@ impl Disk {
     /// The base cannot be read.
     pub fn cut(&mut self, loss: Loss) -> io::Result<Lost> {
         let pending = std::mem::take(&mut self.pending);
-        let mut dice = Dice(if let Loss::Some(seed) = loss { seed } else { 0 });
-        let mut lost = 0;
-        for piece in &pending {
-            let kept = match loss {
-                Loss::Everything => false,
-                Loss::Some(_) => dice.throw(2) == 0,
-                Loss::Nothing => true,
-            };
-            if kept {
-                let whole = self.altered(self.settled.get(&piece.block), piece)?;
-                self.settled.insert(piece.block, whole);
-            } else {
-                lost += 1;
-            }
+        let kept = kept(pending.len(), loss);
+        for place in &kept {
+            let piece = &pending[*place];
+            let whole = self.altered(self.settled.get(&piece.block), piece)?;
+            self.settled.insert(piece.block, whole);
         }
         self.seen.clone_from(&self.settled);
         self.log.clear();
-        Ok(Lost { pending: pending.len(), lost })
+        Ok(Lost { pending: pending.len(), lost: pending.len() - kept.len() })
     }
 
     /// What it was asked to do since it was made, cut, or last asked for this.
@@ -238,11 +229,16 @@ impl Disk {
 
 /// Numbers that look thrown, the same for the same seed.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(pub(super) u64);
+pub struct Dice(u64);
 
 impl Dice {
+    /// The numbers of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// One of `0..sides`.
-    pub(super) fn throw(&mut self, sides: u64) -> u64 {
+    pub fn throw(&mut self, sides: u64) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -252,8 +248,20 @@ impl Dice {
     }
 }
 
+/// Which of so many pending pieces a cut leaves.
+pub(super) fn kept(pending: usize, loss: Loss) -> Vec<usize> {
+    match loss {
+        Loss::Everything => Vec::new(),
+        Loss::Some(seed) => {
+            let mut dice = Dice::new(seed);
+            (0..pending).filter(|_| dice.throw(2) == 0).collect()
+        }
+        Loss::Nothing => (0..pending).collect(),
+    }
+}
+
 /// A range of the disk by blocks: the block, the part within it, and where that part begins within the range.
-fn pieces(offset: u64, length: usize) -> impl Iterator<Item = (u64, Range<usize>, usize)> {
+pub(super) fn pieces(offset: u64, length: usize) -> impl Iterator<Item = (u64, Range<usize>, usize)> {
     let mut done = 0;
     std::iter::from_fn(move || {
         if done == length {

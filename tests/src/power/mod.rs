@@ -9,6 +9,6 @@ mod mounted;
 pub mod nbd;
 mod recording;
 
-pub use disk::{Disk, Loss, Lost, Operation, Shared, shared};
-pub use mounted::{Mounted, System, own_mounts};
+pub use disk::{Dice, Disk, Loss, Lost, Operation, Shared, shared};
+pub use mounted::{Boots, Mounted, System};
 pub use recording::{Cut, Recording};

@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::mount::mount_bind;
 use rustix::thread::UnshareFlags;
 
 use super::disk::{Disk, Shared, locked, shared};
@@ -24,22 +26,48 @@ pub enum System {
     Xfs,
 }
 
-/// Mounts of this thread, and of the programs that it starts, are its own from now on, and end with it. As a boot would,
-/// they find another boot id.
-///
-/// # Panics
-/// When the kernel refuses; this takes root.
-pub fn own_mounts() {
-    assert!(rustix::process::geteuid().is_root(), "this suite mounts file systems: run it as root");
-    #[expect(
-        unsafe_code,
-        reason = "only descriptors that a thread no longer shares are a danger; these it shares"
-    )]
-    // SAFETY: the table of descriptors stays shared (no FILES).
-    unsafe {
-        rustix::thread::unshare_unsafe(UnshareFlags::NEWNS).unwrap();
+/// The mounts of a thread, and of the programs that it starts, and its boots: they end with the thread.
+#[derive(Debug)]
+pub struct Boots {
+    scratch: Scratch,
+}
+
+impl Boots {
+    /// From now on this thread's mounts are its own.
+    ///
+    /// # Panics
+    /// When the kernel refuses; this takes root.
+    pub fn begin() -> Self {
+        assert!(rustix::process::geteuid().is_root(), "this suite mounts file systems: run it as root");
+        #[expect(unsafe_code, reason = "dangerous only for descriptors that a thread no longer shares")]
+        // SAFETY: the table of descriptors stays shared (no FILES).
+        unsafe {
+            rustix::thread::unshare_unsafe(UnshareFlags::NEWNS).unwrap();
+        }
+        output(&mut command("mount", &["--make-rprivate", "/"]));
+        let boots = Self { scratch: Scratch::new("power-boot") };
+        std::fs::write(boots.id(), Self::another()).unwrap();
+        mount_bind(boots.id(), "/proc/sys/kernel/random/boot_id").unwrap();
+        boots
     }
-    output(&mut command("mount", &["--make-rprivate", "/"]));
+
+    /// Another boot, of the device below `root`: it finds another boot id, and nothing in `/run`.
+    ///
+    /// # Panics
+    /// When that cannot be.
+    pub fn boot(&self, root: &Path) {
+        std::fs::write(self.id(), Self::another()).unwrap();
+        drop(std::fs::remove_dir_all(root.join("run")));
+    }
+
+    fn id(&self) -> PathBuf {
+        self.scratch.join("boot_id")
+    }
+
+    fn another() -> String {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        format!("{:08x}-0000-4000-8000-{:012x}\n", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl System {
@@ -134,6 +162,13 @@ impl Mounted {
         let ended = locked(&self.disk).asked();
         rustix::fs::syncfs(&handle).unwrap();
         Recording::new(start, locked(&self.disk).take_log(), ended)
+    }
+
+    /// What the disk was asked to do since it was as `start`; whatever ran has ended.
+    pub fn recorded_since(&self, start: Disk) -> Recording {
+        let log = locked(&self.disk).take_log();
+        let ended = log.len();
+        Recording::new(start, log, ended)
     }
 
     /// Where it is mounted.

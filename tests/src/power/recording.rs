@@ -2,7 +2,7 @@
 //!
 //! Never here: what must hold on an image.
 
-use super::disk::{Disk, Loss, Lost, Operation};
+use super::disk::{Dice, Disk, Loss, Operation, kept, pieces};
 
 /// A disk as it was, and what it was asked to do then.
 #[derive(Clone, Debug)]
@@ -42,25 +42,54 @@ impl Recording {
         cut.after >= self.ended
     }
 
-    /// The operations that are flushes, by place; a cut right before one loses most.
-    pub fn flushes(&self) -> Vec<usize> {
-        let places = self.log.iter().enumerate();
-        places
-            .filter(|(_, operation)| matches!(operation, Operation::Flush))
-            .map(|(place, _)| place)
-            .collect()
+    /// One of all cuts: after any operation, with one of the losses, some blocks the likeliest.
+    pub fn any_cut(&self, dice: &mut Dice) -> Cut {
+        let after = usize::try_from(dice.throw(self.log.len() as u64 + 1)).unwrap();
+        let loss = match dice.throw(4) {
+            0 => Loss::Everything,
+            1 => Loss::Nothing,
+            _ => Loss::Some(dice.throw(u64::MAX)),
+        };
+        Cut { after, loss }
+    }
+
+    /// What tells the image of this cut from all others of this recording: after which flush, and which of the pieces
+    /// that were pending are there.
+    pub fn fingerprint(&self, cut: Cut) -> Vec<usize> {
+        let done = &self.log[..cut.after];
+        let flushed =
+            done.iter().rposition(|operation| matches!(operation, Operation::Flush)).map_or(0, |at| at + 1);
+        let pending = done[flushed..].iter().map(|operation| match operation {
+            Operation::Write(offset, bytes) => pieces(*offset, bytes.len()).count(),
+            Operation::WriteThrough(..) | Operation::Flush => 0,
+        });
+        std::iter::once(flushed).chain(kept(pending.sum(), cut.loss)).collect()
     }
 
     /// The disk as the cut leaves it.
     ///
     /// # Panics
     /// When the base of the disk cannot be read.
-    pub fn image(&self, cut: Cut) -> (Disk, Lost) {
+    pub fn image(&self, cut: Cut) -> Disk {
         let mut disk = self.start.clone();
         for operation in &self.log[..cut.after] {
             disk.perform(operation.clone()).unwrap();
         }
-        let lost = disk.cut(cut.loss).unwrap();
-        (disk, lost)
+        disk.cut(cut.loss).unwrap();
+        disk
+    }
+
+    /// How much it holds, in words.
+    pub fn told(&self) -> String {
+        let flushes = self.log.iter().filter(|operation| matches!(operation, Operation::Flush)).count();
+        let bytes: usize = self
+            .log
+            .iter()
+            .map(|operation| match operation {
+                Operation::Write(_, bytes) | Operation::WriteThrough(_, bytes) => bytes.len(),
+                Operation::Flush => 0,
+            })
+            .sum();
+        format!("{} writes of {} kB, {flushes} flushes", self.log.len() - flushes, bytes / 1000)
     }
 }

@@ -1,3 +1,126 @@
 //! Honest power cuts on the host's own file systems: a disk that forgets what was not flushed, below the real agent.
+//!
+//! What the disk is asked to do while the agent works is recorded; then images are made of it, each cut after another
+//! operation, with other blocks lost of what no flush followed. Each is mounted and booted, and the device must reach its
+//! goal. While it does, the power may go again. `TIDELOCK_POWER` is how many images (60), `TIDELOCK_POWER_SEED` which.
 
+mod image;
 mod rig;
+mod scenario;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tidelock_tests::power::{Boots, Dice, Recording, System};
+
+use self::image::Image;
+use self::scenario::{Played, Scenario, Stage};
+
+/// Most of an image's time is waiting for the kernel to mount and unmount.
+const AT_ONCE: usize = 6;
+/// One of so many recoveries is cut again.
+const AGAIN: u64 = 3;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: not a number")))
+}
+
+/// How often each kind of image was seen, and what was wrong with those that were broken.
+#[derive(Debug, Default)]
+struct Seen {
+    images: BTreeMap<(Scenario, System), usize>,
+    again: usize,
+    fingerprints: BTreeSet<(Scenario, System, Vec<usize>)>,
+    broken: Vec<String>,
+}
+
+#[test]
+fn whatever_a_power_cut_takes_the_device_reaches_its_goal() {
+    let wanted = usize::try_from(number("TIDELOCK_POWER").unwrap_or(60)).unwrap();
+    let seed = number("TIDELOCK_POWER_SEED")
+        .unwrap_or_else(|| std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / 86_400);
+    println!("power: {wanted} images of seed {seed}");
+    let stages: Vec<Stage> = Scenario::ALL.into_iter().map(Stage::new).collect();
+    let played: Vec<Played<'_>> = std::thread::scope(|scope| {
+        let playing: Vec<_> = stages.iter().map(|stage| scope.spawn(|| Played::record(stage))).collect();
+        playing.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let (seen, next) = (Mutex::new(Seen::default()), AtomicUsize::new(0));
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                let boots = Boots::begin();
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let total = seen.lock().unwrap().total();
+                    if total >= wanted || place > 3 * wanted {
+                        break;
+                    }
+                    let dice = Dice::new(seed.wrapping_mul(1_000_003).wrapping_add(place as u64));
+                    one(&played[place % played.len()], dice, &boots, &seen);
+                }
+            });
+        }
+    });
+    seen.into_inner().unwrap().judge(wanted, began.elapsed());
+}
+
+/// One image, and, for some, one more of its recovery.
+fn one(played: &Played<'_>, mut dice: Dice, boots: &Boots, seen: &Mutex<Seen>) {
+    let first = played.recording.any_cut(&mut dice);
+    let (scenario, system) = (played.stage.scenario, played.system);
+    if !seen.lock().unwrap().fingerprints.insert((scenario, system, played.recording.fingerprint(first))) {
+        return;
+    }
+    let mut told = format!("{scenario:?} on {system:?}, {first:?} of {}", played.recording.length());
+    let image =
+        Image { played, disk: played.recording.image(first), ended: played.recording.had_ended(first) };
+    let recovery = survives(image, boots, &told, seen);
+    let (true, Some(recovery)) = (dice.throw(AGAIN) == 0, recovery) else { return };
+    let second = recovery.any_cut(&mut dice);
+    told += &format!(", then {second:?} of {}", recovery.length());
+    let image = Image { played, disk: recovery.image(second), ended: recovery.had_ended(second) };
+    survives(image, boots, &told, seen);
+    seen.lock().unwrap().again += 1;
+}
+
+fn survives(image: Image<'_>, boots: &Boots, told: &str, seen: &Mutex<Seen>) -> Option<Recording> {
+    let kind = (image.played.stage.scenario, image.played.system);
+    let outcome = catch_unwind(AssertUnwindSafe(|| image.recovers(boots)));
+    let mut seen = seen.lock().unwrap();
+    *seen.images.entry(kind).or_default() += 1;
+    match outcome {
+        Ok(recovery) => Some(recovery),
+        Err(panic) => {
+            let words = panic.downcast_ref::<String>().cloned();
+            let words = words.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            seen.broken.push(format!("{told}: {}", words.unwrap_or_default()));
+            None
+        }
+    }
+}
+
+impl Seen {
+    fn total(&self) -> usize {
+        self.images.values().sum()
+    }
+
+    fn judge(self, wanted: usize, took: Duration) {
+        for ((scenario, system), count) in &self.images {
+            println!("power {scenario:?} {system:?}: {count} images");
+        }
+        let (total, again, broken) = (self.total(), self.again, self.broken.len());
+        println!(
+            "power: {total} images, {again} of them of a recovery, {broken} broken, in {} s",
+            took.as_secs()
+        );
+        assert!(self.broken.is_empty(), "{broken} broken images:\n{}", self.broken.join("\n"));
+        assert!(total >= wanted, "only {total} different images");
+    }
+}

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tidelock_tests::power::nbd::{Ended, Server};
-use tidelock_tests::power::{Cut, Disk, Loss, Mounted, System, own_mounts, shared};
+use tidelock_tests::power::{Boots, Cut, Disk, Loss, Mounted, System, shared};
 use tidelock_tests::program::find;
 use tidelock_tests::scratch::Scratch;
 
@@ -48,7 +48,7 @@ type Found = BTreeMap<(&'static str, bool, &'static str), usize>;
 
 /// A file that was there and one that was not, as every cut of a run of `saver` leaves them.
 fn cut_everywhere(system: System, saver: Saver) -> Found {
-    own_mounts();
+    let _boots = Boots::begin();
     let scratch = Scratch::new("power-rig");
     let mounted = Mounted::new(system.make(&scratch), system).unwrap();
     fs::create_dir(mounted.path().join("d")).unwrap();
@@ -63,7 +63,7 @@ fn cut_everywhere(system: System, saver: Saver) -> Found {
     for after in 0..=recording.length() {
         for loss in [Loss::Everything, Loss::Some(1)] {
             let cut = Cut { after, loss };
-            let mounted = Mounted::new(recording.image(cut).0, system)
+            let mounted = Mounted::new(recording.image(cut), system)
                 .unwrap_or_else(|error| panic!("{system:?} {cut:?}: {error}"));
             for name in ["there", "fresh"] {
                 let state = state(&mounted.path().join("d").join(name));

@@ -1,0 +1,81 @@
+//! What must hold on a disk after a power cut, at its next boot and until the goal is reached.
+
+use tidelock_tests::power::{Boots, Disk, Mounted, Recording};
+use tidelock_tests::program::run;
+use tidelock_tests::world::Device;
+
+use super::scenario::{Played, Scenario};
+use crate::kill::sealed_is_whole;
+
+/// A disk as a cut left it.
+pub(super) struct Image<'a> {
+    pub(super) played: &'a Played<'a>,
+    pub(super) disk: Disk,
+    /// Whether the command had ended, so that its work must be there.
+    pub(super) ended: bool,
+}
+
+impl Image<'_> {
+    /// Boots the device and has it reach its goal; what the disk was asked to do meanwhile.
+    ///
+    /// # Panics
+    /// When anything is not as it must be.
+    pub(super) fn recovers(self, boots: &Boots) -> Recording {
+        let (stage, scenario) = (self.played.stage, self.played.stage.scenario);
+        let start = self.disk.clone();
+        let mounted = Mounted::new(self.disk, self.played.system).unwrap_or_else(|said| panic!("{said}"));
+        boots.boot(mounted.path());
+        let device = stage.device(mounted.path());
+        sealed_is_whole(&device, &"after the cut");
+        let page = page(&device);
+        assert!(scenario.pages().contains(&page.as_str()), "after the cut {page:?} is live");
+        if self.ended {
+            assert_eq!(page, scenario.goal(), "the command had ended well");
+        }
+        let recovery = {
+            reach(self.played, &device);
+            mounted.recorded_since(start)
+        };
+        at_rest(self.played, &device);
+        let again = device.update();
+        assert_eq!(again.code, scenario.rest().1, "one more update: {}", again.said());
+        at_rest(self.played, &device);
+        recovery
+    }
+}
+
+/// What a boot and a person do until the goal is reached.
+fn reach(played: &Played<'_>, device: &Device) {
+    let scenario = played.stage.scenario;
+    let asked = device.root().join("var/lib/tidelock/journal/web.rollback.json").exists();
+    let ran = match scenario {
+        Scenario::Rollback => device.update(),
+        Scenario::FirstInstall | Scenario::Update | Scenario::FailingUpdate => played.stage.perform(device),
+    };
+    if scenario == Scenario::Rollback && page(device) == "two" {
+        assert_eq!(ran.code, 0, "{}", ran.said());
+        assert!(!asked, "the wish to go back was written down and forgotten");
+        played.stage.perform(device).well();
+    } else {
+        assert_eq!(ran.code, scenario.rest().1, "{}", ran.said());
+    }
+}
+
+fn at_rest(played: &Played<'_>, device: &Device) {
+    let scenario = played.stage.scenario;
+    assert_eq!(page(device), scenario.goal());
+    assert_eq!(device.state("web"), scenario.rest().0);
+    assert_eq!(device.status()["trust_lost"], false);
+    device.run(&["verify"]).well();
+    let root = device.root().to_str().unwrap();
+    let odd =
+        ["-name", "*.part", "-o", "-name", "*.gone", "-o", "-name", "*.unreadable", "-o", "-name", "*.new"];
+    assert_eq!(run("find", &[&[root][..], &odd].concat()), "", "left behind");
+    let refused = device.root().join("var/lib/tidelock/journal/web.refusals.json").exists();
+    let deserved = [Scenario::FailingUpdate, Scenario::Rollback].contains(&scenario);
+    assert_eq!(refused, deserved, "whether a release is refused");
+}
+
+fn page(device: &Device) -> String {
+    String::from_utf8(device.live_file("web", "page").unwrap_or_default()).unwrap()
+}

@@ -1,0 +1,158 @@
+//! What the agent does while the disk is recorded: a fleet, a device on each file system, and the command under test.
+
+use std::path::Path;
+
+use tidelock_tests::power::{Boots, Mounted, Recording, System};
+use tidelock_tests::programs::Ours;
+use tidelock_tests::release::noise;
+use tidelock_tests::scratch::Scratch;
+use tidelock_tests::served::Served;
+use tidelock_tests::world::{Device, Fleet, Ran};
+
+/// No agent waits here: the start fails or it does not, and the check is true at once.
+const RECIPE: &str = r#"format = 1
+[hooks]
+start = "test ! -e fails-to-start"
+[[check]]
+name = "page"
+command = "test -e page"
+"#;
+
+/// What is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scenario {
+    /// `join` and the first `update`.
+    FirstInstall,
+    /// `update` to another release.
+    Update,
+    /// `update` to a release that fails its trial, and the way back.
+    FailingUpdate,
+    /// `rollback` by hand.
+    Rollback,
+}
+
+/// A scenario, with the fleet that is published for it.
+pub(super) struct Stage {
+    pub(super) scenario: Scenario,
+    scratch: Scratch,
+    fleet: Fleet,
+    served: Served,
+}
+
+/// A scenario as it went on one file system.
+pub(super) struct Played<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) system: System,
+    pub(super) recording: Recording,
+}
+
+impl Scenario {
+    pub(super) const ALL: [Self; 4] = [Self::FirstInstall, Self::Update, Self::FailingUpdate, Self::Rollback];
+
+    /// The pages that may be live while the command is at work; the last one is the goal.
+    pub(super) fn pages(self) -> &'static [&'static str] {
+        match self {
+            Self::FirstInstall => &["", "one"],
+            Self::Update => &["one", "two"],
+            Self::FailingUpdate => &["two", "one"],
+            Self::Rollback => &["two", "one"],
+        }
+    }
+
+    pub(super) fn goal(self) -> &'static str {
+        self.pages().last().unwrap()
+    }
+
+    /// Sync and health at the goal, and how `update` ends there.
+    pub(super) fn rest(self) -> (&'static str, i32) {
+        match self {
+            Self::FirstInstall | Self::Update => ("Synced Healthy", 0),
+            Self::FailingUpdate | Self::Rollback => ("OutOfSync Healthy", 3),
+        }
+    }
+}
+
+impl Stage {
+    /// A fleet whose first release is published; devices come later.
+    pub(super) fn new(scenario: Scenario) -> Self {
+        let scratch = Scratch::new("power-stage");
+        let fleet = Fleet::init(&scratch.join("fleet"));
+        fleet.want(&["web"]);
+        fleet.write("apps/web/app.toml", "path = \"apps/web/tree\"\n");
+        fleet.write("apps/web/tree/release.toml", RECIPE);
+        fleet.write("apps/web/tree/kept/much", noise(1, 100_000));
+        let served = Served::start(&published(&fleet, "one"), None).unwrap();
+        Self { scenario, scratch, fleet, served }
+    }
+
+    /// The device whose root is at `root`.
+    pub(super) fn device(&self, root: &Path) -> Device {
+        Device::new(root, Ours::Agent)
+    }
+
+    /// Runs the command under test, as often as it takes to get it done once.
+    pub(super) fn perform(&self, device: &Device) -> Ran {
+        match self.scenario {
+            Scenario::FirstInstall => {
+                device.join(self.served.url(), &self.fleet);
+                device.update()
+            }
+            Scenario::Update | Scenario::FailingUpdate => device.update(),
+            Scenario::Rollback => device.run(&["rollback", "web", "--reason", "too blue"]),
+        }
+    }
+
+    /// A disk on which the device rests before the command.
+    fn prepare(&self, system: System, scratch: &Scratch) -> Mounted {
+        let mounted = Mounted::new(system.make(scratch), system).unwrap();
+        let device = self.device(mounted.path());
+        device.configure("test", "allow_root_apps = [\"web\"]\n");
+        if self.scenario != Scenario::FirstInstall {
+            device.join(self.served.url(), &self.fleet);
+            device.update().well();
+        }
+        mounted
+    }
+}
+
+impl<'a> Played<'a> {
+    /// Plays it on a new disk with each kind of file system.
+    pub(super) fn record(stage: &'a Stage) -> Vec<Self> {
+        let boots = Boots::begin();
+        let prepared = System::ALL.map(|system| stage.prepare(system, &stage.scratch));
+        match stage.scenario {
+            Scenario::FirstInstall => {}
+            Scenario::Update | Scenario::Rollback => drop(published(&stage.fleet, "two")),
+            Scenario::FailingUpdate => {
+                stage.fleet.write("apps/web/tree/fails-to-start", "");
+                published(&stage.fleet, "two");
+            }
+        }
+        let play = |(system, mounted): (System, Mounted)| {
+            if stage.scenario == Scenario::Rollback {
+                stage.device(mounted.path()).update().well();
+            }
+            // As after a boot: nothing of the last one is in the kernel's memory.
+            let mounted = Mounted::new(mounted.unmount(), system).unwrap();
+            boots.boot(mounted.path());
+            let device = stage.device(mounted.path());
+            let recording = mounted.record(|_| {
+                let ran = stage.perform(&device);
+                assert!([0, stage.scenario.rest().1].contains(&ran.code), "{}", ran.said());
+            });
+            let page = String::from_utf8(device.live_file("web", "page").unwrap()).unwrap();
+            assert_eq!(page, stage.scenario.goal());
+            println!("power {:?} {system:?}: {}", stage.scenario, recording.told());
+            Self { stage, system, recording }
+        };
+        System::ALL.into_iter().zip(prepared).map(play).collect()
+    }
+}
+
+fn published(fleet: &Fleet, page: &str) -> std::path::PathBuf {
+    fleet.write("apps/web/tree/page", page);
+    fleet.write("apps/web/tree/changed", noise(page.len() as u64 + u64::from(page.as_bytes()[0]), 60_000));
+    fleet.commit(page);
+    fleet.publish().well();
+    fleet.out()
+}
