@@ -10,7 +10,7 @@ use crate::limits::{COMPONENT_BYTES, ENTRIES, FILE_BYTES, PATH_BYTES};
 
 /// A path inside a tree: relative UTF-8, `/` between components, none of them empty, `.` or `..`, no control
 /// characters. Ordered bytewise, as the listing is.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TreePath(String);
 
 /// One entry of a tree.
@@ -149,12 +149,6 @@ impl FromStr for TreePath {
 impl fmt::Display for TreePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for TreePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
     }
 }
 

@@ -61,6 +61,17 @@ fn a_path_is_its_parent_and_its_name() {
 }
 
 #[test]
+fn the_longest_names_that_are_allowed_are_allowed() {
+    let longest = "x".repeat(COMPONENT_BYTES);
+    let deepest = "x/".repeat(PATH_BYTES / 2 - 1) + "xy";
+    for path in [&longest, &deepest] {
+        assert_eq!(path.parse::<TreePath>().unwrap().as_str(), path);
+    }
+    assert_eq!((longest.len(), deepest.len()), (255, 4096));
+    assert!((deepest + "z").parse::<TreePath>().is_err());
+}
+
+#[test]
 fn a_message_shows_so_much_of_a_line_as_a_person_can_read() {
     let error = refused(&[&format!("d {}", "\u{e4}".repeat(300))]).to_string();
     assert!(error.starts_with(&format!("{:?} cannot be", "\u{e4}".repeat(160))), "{error}");
