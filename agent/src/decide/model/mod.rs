@@ -6,6 +6,8 @@ mod device;
 mod reason;
 mod records;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use device::{App, Check, Device, Memory, Mode, Outcome, Recipe, Run, Said, Space, Trouble, TroubleKind};
 pub use reason::{Reason, Why};

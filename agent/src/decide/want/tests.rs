@@ -7,7 +7,7 @@ use tidelock_protocol::digest::Digest;
 use tidelock_protocol::time::Timestamp;
 
 use super::*;
-use crate::decide::model::{Cause, Committed, Ground, Hold, Mode, Space, Until};
+use crate::decide::model::{Cause, Committed, Ground, Hold, Mode, Phase, Space, Trial, Until};
 
 const TREE: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -207,6 +207,23 @@ fn a_refusal_ends_with_another_setup_or_a_higher_retry_counter() {
     case.refuse(2);
     case.choice().tuning.deadline = Some(9);
     assert_eq!(case.says(), "be");
+}
+
+#[test]
+fn the_roles_are_asked_only_about_what_the_app_is_not_and_does_not_try() {
+    let asked = |case: &Case| !entering(&case.desired, case.me(), &case.device, case.now()).is_empty();
+    let mut case = Case::new();
+    assert!(asked(&case));
+    case.commit(false);
+    assert!(asked(&case), "it may be brought back, and then its bundle is needed");
+    case.commit(true);
+    assert!(!asked(&case));
+    case.choice().tuning.deadline = Some(9);
+    assert!(asked(&case));
+    let to = Setup { tuning: case.choice().tuning, ..setup() };
+    let phase = Phase::Opened;
+    case.app().trial = Some(Trial { serial: 2, from: None, to, phase, starts: 0, retry: 0, earlier: None });
+    assert!(!asked(&case));
 }
 
 #[test]

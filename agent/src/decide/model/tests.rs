@@ -1,0 +1,123 @@
+//! What is remembered of a step, what of it is written, and the words for it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::tests::{NOW, app, device, setup, tree, trial, web};
+use super::*;
+
+fn memory() -> Memory {
+    let said = Said { outcome: Outcome::Passed, passes: 1, at: NOW.boot, output: String::new() };
+    let (kind, message) = (TroubleKind::Network, "no route".into());
+    Memory {
+        need: Some((tree("b"), Space { bytes: 1, inodes: 1 })),
+        whole: Some(tree("b")),
+        trouble: Some(Trouble { tree: tree("b"), kind, message, tries: 2, at: NOW.boot }),
+        counted: true,
+        said: BTreeMap::from([("c".into(), said)]),
+    }
+}
+
+fn open() -> Step {
+    Step::Open { app: web(), trial: trial(Some("a"), "b", Phase::Opened) }
+}
+
+fn setback() -> Setback {
+    Setback { setup: setup("b"), cause: Cause::Starts, tries: 3, at: NOW.wall }
+}
+
+#[test]
+fn whoever_takes_the_lock_anew_knows_only_that_a_fetch_failed() {
+    let mut renewed = memory();
+    renewed.renew();
+    assert_eq!(renewed, Memory { trouble: memory().trouble, ..Memory::default() });
+}
+
+#[test]
+fn what_checks_said_is_forgotten_when_something_is_started_or_stopped_or_judged_afresh() {
+    let timeout = Duration::from_secs(1);
+    let back = Step::Back { app: web(), trial: trial(Some("a"), "b", Phase::Opened) };
+    let start = Step::Start { app: web(), tree: tree("b"), timeout };
+    let stop = Step::Stop { app: web(), tree: tree("b"), timeout };
+    for step in [open(), back, start, stop] {
+        let mut before = memory();
+        before.before(&step);
+        assert!(before.said.is_empty() && !before.counted, "{step}");
+    }
+    let mut before = memory();
+    before.before(&Step::Point { app: web(), tree: tree("b") });
+    assert_eq!(before, Memory { counted: false, ..memory() });
+}
+
+#[test]
+fn a_start_is_counted_for_the_very_next_step() {
+    let mut after = Memory::default();
+    after.after(&Step::Count { app: web(), trial: trial(Some("a"), "b", Phase::Opened) });
+    assert_eq!(after, Memory { counted: true, ..Memory::default() });
+}
+
+#[test]
+fn with_the_staged_tree_goes_what_was_known_of_it() {
+    let seal = Step::Seal { app: web(), setup: setup("b") };
+    for step in [seal, Step::Discard { app: web(), tree: tree("b") }] {
+        let mut after = memory();
+        after.after(&step);
+        assert_eq!((after.need, after.whole, after.trouble), (None, None, None), "{step}");
+    }
+    let mut after = memory();
+    after.after(&open());
+    assert_eq!(after, memory());
+}
+
+#[test]
+fn what_closes_a_trial_or_ends_a_wish_is_written_last() {
+    let (refusals, committed) = (Vec::new(), device(&["a"]).apps[&web()].committed.clone());
+    let of = |step: Step| step.records();
+    let opened = trial(Some("a"), "b", Phase::Opened);
+    assert_eq!(of(open()), [Record::Trial(Some(opened))]);
+    let commit = of(Step::Commit { app: web(), committed: committed.clone() });
+    assert_eq!(commit, [Record::Committed(committed.clone()), Record::Setback(None), Record::Trial(None)]);
+    let refuse = of(Step::Refuse { app: web(), refusals: refusals.clone(), committed: committed.clone() });
+    let before = [Record::Refusals(refusals), Record::Committed(committed), Record::Setback(None)];
+    assert_eq!(refuse[..3], before);
+    assert_eq!(refuse[3..], [Record::Rollback(None), Record::Trial(None)]);
+    let defer = of(Step::Defer { app: web(), setback: setback() });
+    assert_eq!(defer, [Record::Setback(Some(setback())), Record::Trial(None)]);
+    assert_eq!(of(Step::Close { app: web() }), [Record::Trial(None)]);
+    assert_eq!(of(Step::Decline { app: web() }), [Record::Rollback(None)]);
+    let forget = of(Step::Forget { app: web() });
+    assert_eq!(forget, [Record::Refusals(Vec::new()), Record::Setback(None), Record::Retry(None)]);
+    assert_eq!(of(Step::Rest { again: None }), []);
+}
+
+#[test]
+fn failures_are_trials_without_verdict_and_fetches() {
+    let mut device = device(&["a"]);
+    assert_eq!(app(&mut device).failures(), 0);
+    app(&mut device).memory = memory();
+    assert_eq!(app(&mut device).failures(), 2);
+    app(&mut device).setback = Some(setback());
+    assert_eq!(app(&mut device).failures(), 5);
+}
+
+#[test]
+fn a_reason_is_told_as_its_code_and_a_sentence_one_line_for_each_app() {
+    let refusal = |ground| Refusal { setup: setup("b"), retry: 0, at: NOW.wall, ground };
+    let check = |said: &str| Cause::Check { name: "http".into(), said: said.into() };
+    let told = |ground| {
+        let refused = Reason::Refused(refusal(ground));
+        let apps = BTreeMap::from([(web(), refused), ("db".parse().unwrap(), Reason::Queued)]);
+        Why { apps }.to_string()
+    };
+    let b = tree("b").short();
+    let refused = |why: &str| {
+        format!(
+            "db: queued: another app comes first\nweb: refused: tree {b} is refused since {}: {why}",
+            NOW.wall
+        )
+    };
+    assert_eq!(told(Ground::Trial(check(""))), refused("check http failed"));
+    assert_eq!(told(Ground::Trial(check("no route"))), refused("check http failed: no route"));
+    assert_eq!(told(Ground::Recipe("line 1".into())), refused("its release.toml cannot be used: line 1"));
+    assert_eq!(Step::Close { app: web() }.to_string(), "web: close the trial");
+}
