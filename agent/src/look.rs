@@ -13,7 +13,7 @@ use tidelock_protocol::names::{AppName, DeviceId, Platform};
 use tidelock_protocol::recipe;
 
 use crate::config::{self, Paths, Settings};
-use crate::decide::model::{App, Check, Device, Memory, Mode, Recipe, Space};
+use crate::decide::model::{App, Check, Device, Memory, Mode, Recipe, Space, Starter};
 use crate::io::journal::{Journal, Unreadable};
 use crate::io::release::Release;
 use crate::io::{activate, disk};
@@ -150,6 +150,7 @@ fn read(recipe: &recipe::Recipe) -> Recipe {
         successes: check.successes,
     };
     Recipe {
+        starter: if recipe.units.is_empty() { Starter::Agent } else { Starter::Manager },
         start: definition(&recipe.hooks.start),
         timeout: recipe.hooks.timeout,
         checks: recipe.checks.iter().map(|one| (one.name.clone(), check(one))).collect(),

@@ -8,5 +8,6 @@ mod kill;
 mod power;
 mod remote;
 mod rig;
+mod systemd;
 mod tars;
 mod web_nginx;

@@ -21,6 +21,7 @@ usage: tidelock [--config FILE] [--root DIR] [--verbose] COMMAND
   join URL (--root-sha256 H | --root-file FILE) --env E [--label K=V]… [--force]
                       make this device part of a fleet: write config.toml and root.json
   run                 poll and update until SIGTERM; SIGUSR1 polls at once
+  guard               once per boot, before the apps start: count starts, end what was started too often
   check               poll once and say what would be done; status 10 when there is something
   update              poll once and do everything there is to do
   status [--json]     what runs here, and whether it is what is wanted
@@ -64,6 +65,7 @@ pub(super) enum Command {
     Version,
     Join(Join),
     Run,
+    Guard,
     Check,
     Update,
     Status { json: bool },
@@ -189,6 +191,7 @@ fn command(given: &mut Given) -> Result<Command, String> {
     Ok(match words[..] {
         ["join", url] => Command::Join(join(url, given)?),
         ["run"] => Command::Run,
+        ["guard"] => Command::Guard,
         ["check"] => Command::Check,
         ["update"] => Command::Update,
         ["status"] => Command::Status { json: given.flag("--json") },

@@ -5,6 +5,7 @@
 mod arguments;
 mod ask;
 mod daemon;
+mod guard;
 mod hold;
 mod join;
 mod log;
@@ -52,7 +53,8 @@ fn run(arguments: Arguments) -> Result<Status, Failure> {
         Command::Help => say(arguments::HELP),
         Command::Version => say(&format!("tidelock {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Join(join) => return join::join(&paths, config.as_deref(), &join),
-        Command::Run => return daemon::run(open()?),
+        Command::Run => return daemon::run(&paths, config.as_deref(), open),
+        Command::Guard => return guard::guard(paths.clone(), config.as_deref()),
         Command::Check => return check(&open()?),
         Command::Update => return update(&open()?),
         Command::Status { json } => return status::status(&open()?, json),

@@ -90,6 +90,11 @@ impl Session {
             ::log::warn!("{unknown}");
         }
         let settings = Settings::of(&merged, &paths)?;
+        Self::with(paths, settings, wait)
+    }
+
+    /// The same with settings that are known.
+    pub(super) fn with(paths: Paths, settings: Settings, wait: Option<Duration>) -> Result<Self, Failure> {
         let id = identity::device_id(&paths, settings.id.as_ref())?;
         let journal = Journal::at(&paths)?;
         let mut wake = Wake::listen().map_err(Failure::Signals)?;

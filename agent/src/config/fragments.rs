@@ -40,6 +40,13 @@ pub fn read(paths: &Paths, only: Option<&Path>) -> Result<Vec<Fragment>, Error> 
     Ok(fragments)
 }
 
+/// `fragments` after one that says what a device is that was never told anything: for what goes on without being
+/// part of a fleet.
+pub fn before_any(fragments: Vec<Fragment>) -> Vec<Fragment> {
+    let text = "url = \"http://localhost\"\nenvironment = \"none\"\n".into();
+    [Fragment { path: PathBuf::new(), text }].into_iter().chain(fragments).collect()
+}
+
 fn listed(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -15,7 +15,7 @@ mod settings;
 mod tests;
 
 pub use error::{Error, Place, Unknown};
-pub use fragments::{Fragment, read};
+pub use fragments::{Fragment, before_any, read};
 pub use merged::Merged;
 pub use paths::Paths;
 pub use settings::{ClientCertificate, Connection, Drift, Mode, Reuse, Settings, base_url, seconds};

@@ -101,6 +101,7 @@ pub(super) fn shared(tried: Option<&Recipe>, before: Option<&Committed>) -> BTre
 
 #[cfg(test)]
 mod tests {
+    use super::super::model::Starter;
     use super::*;
 
     const STARTED: Duration = Duration::from_secs(1_000);
@@ -187,6 +188,7 @@ mod tests {
     #[test]
     fn shared_is_what_both_define_alike_and_the_one_before_passed() {
         let recipe = |start: &[u8], check_text: &[u8]| Recipe {
+            starter: Starter::Agent,
             start: Digest::of(start),
             timeout: 1,
             checks: BTreeMap::from([(

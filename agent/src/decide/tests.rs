@@ -27,7 +27,7 @@ pub(super) fn web() -> AppName {
 }
 
 pub(super) fn recipe() -> Result<Recipe, String> {
-    Ok(Recipe { start: tree("start"), timeout: 30, checks: BTreeMap::new() })
+    Ok(Recipe { starter: Starter::Manager, start: tree("start"), timeout: 30, checks: BTreeMap::new() })
 }
 
 /// A device whose app runs `a`, which was committed, with `sealed` trees.

@@ -282,6 +282,19 @@ impl Journal {
         self.keep_for_boot("told.json", told)
     }
 
+    /// Whether the guard was here in this boot.
+    pub fn guarded(&self) -> bool {
+        self.of_boot("guarded.json").unwrap_or_default()
+    }
+
+    /// Remembers that the guard was here, for the time of this boot.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn keep_guarded(&self, _lock: &Lock) -> Result<(), disk::Error> {
+        self.keep_for_boot("guarded.json", &true)
+    }
+
     fn of_boot<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, String> {
         let kept = load::<(String, T)>(&self.running.join(name))?;
         Ok(kept.filter(|(boot, _)| *boot == self.boot).map_or_else(T::default, |(_, kept)| kept))

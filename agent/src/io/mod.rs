@@ -12,6 +12,8 @@ pub mod http;
 pub mod identity;
 pub mod journal;
 pub mod lock;
+pub mod native_log;
+pub mod notify;
 pub mod probe;
 pub mod refresh;
 pub mod release;

@@ -14,9 +14,9 @@ use std::time::Duration;
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-use super::clock;
 use super::user::User;
 use super::wake::{Wake, Woken};
+use super::{clock, notify};
 use crate::decide::model::Outcome;
 
 /// How much of an output is kept: its end, in bytes.
@@ -224,6 +224,7 @@ fn end(child: &mut Child) {
             if reaped && test_kill_process_group(group).is_err() {
                 return;
             }
+            notify::alive();
             std::thread::sleep(TICK);
         }
     }

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
-use super::clock;
+use super::{clock, notify};
 
 /// How a pause ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +88,9 @@ impl Wake {
     }
 
     /// Whether a long work should be broken off at its next good place: the agent is asked to end, or a person wrote a
-    /// wish. A poke waits until the next pause.
+    /// wish. A poke waits until the next pause. Asked at each block of a fetch: a sign of life.
     pub fn interrupts(&self) -> bool {
+        notify::alive();
         let intent = self.intents.as_ref().is_some_and(|fd| wrote_intent(fd.as_fd()));
         self.stopped() || intent
     }
@@ -101,16 +102,31 @@ impl Wake {
 
     /// Waits until `ready` can be read, or for at most `time`; each event is told once.
     pub fn wait(&self, ready: Option<BorrowedFd<'_>>, time: Duration) -> Woken {
+        let until = clock::since_boot().saturating_add(time);
+        loop {
+            notify::alive();
+            let left = until.saturating_sub(clock::since_boot());
+            let piece = left.min(notify::piece());
+            let (woken, quiet) = self.wait_for_piece(ready, piece);
+            if woken != Woken::Elapsed || !quiet || piece == left {
+                return woken;
+            }
+        }
+    }
+
+    /// The same without a sign of life; tells also whether nothing at all happened.
+    fn wait_for_piece(&self, ready: Option<BorrowedFd<'_>>, time: Duration) -> (Woken, bool) {
+        let mut quiet = false;
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         fds.extend(self.intents.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         fds.extend(ready.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         if !self.stopped() {
             // An error here is an interruption by a signal, which the flags tell.
-            let _ = poll(&mut fds, Timespec::try_from(clock::wait(time)).ok().as_ref());
+            quiet = poll(&mut fds, Timespec::try_from(clock::wait(time)).ok().as_ref()) == Ok(0);
         }
         self.drain_signals();
         let intent = self.intents.as_ref().is_some_and(|fd| wrote_intent(fd.as_fd()));
-        if self.stopped() {
+        let woken = if self.stopped() {
             Woken::Stopped
         } else if self.poke.load(Ordering::Relaxed) {
             Woken::Poked
@@ -118,7 +134,8 @@ impl Wake {
             Woken::Intent
         } else {
             Woken::Elapsed
-        }
+        };
+        (woken, quiet)
     }
 
     fn drain_signals(&self) {

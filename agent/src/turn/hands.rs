@@ -11,9 +11,8 @@ use tidelock_protocol::release;
 
 use super::{Error, Turn, in_words};
 use crate::config::Mode;
-use crate::decide::model::{File, Memory, Outcome, Reason, Recipe, Run, Said, Step, Trouble, Why};
-use crate::io::journal::{Running, Told, ToldReason, Unreadable};
-use crate::io::refresh::Failure;
+use crate::decide::model::{File, Memory, Outcome, Recipe, Run, Said, Step, Trouble};
+use crate::io::journal::{Running, Unreadable};
 use crate::io::release::{Release, write_environment};
 use crate::io::service::{Ended, Rest, Stopped};
 use crate::io::wake::Woken;
@@ -102,47 +101,6 @@ impl Turn<'_> {
             | Step::Unhold { .. }
             | Step::Unpin { .. }
             | Step::Rest { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Polls when it is time to: in the middle of a long trial too, since a newer wish ends it.
-    pub(super) fn poll_if_due(&mut self) {
-        let poked = self.wake.was_poked();
-        if !self.rhythm.as_ref().is_some_and(|rhythm| poked || rhythm.left().is_zero()) {
-            return;
-        }
-        let before = self.site.journal.told().polled.and_then(|(_, problem)| problem);
-        let polled = self.poll();
-        // A publisher that is away for a day is not worth a line per poll.
-        match (before, polled.as_ref().err().map(|error| in_words(error))) {
-            (before, Some(problem)) if before.as_ref() != Some(&problem) => log::warn!("{problem}"),
-            (Some(before), None) => log::info!("the publisher answers again, after: {before}"),
-            _ => {}
-        }
-        self.rhythm.iter_mut().for_each(|rhythm| rhythm.after(&polled));
-    }
-
-    /// Asks the publisher for news, and keeps how that went for whoever asks.
-    ///
-    /// # Errors
-    /// Whatever kept it from being known whether there is any.
-    pub fn poll(&mut self) -> Result<(), Failure> {
-        let polled = self.wake.mortal(|| self.publisher.poll(self.site));
-        let problem = polled.as_ref().err().map(|error| in_words(error));
-        let mut told = self.site.journal.told();
-        told.polled = Some((self.publisher.now().wall, problem));
-        self.site.journal.keep_told(self.lock, &told)?;
-        polled
-    }
-
-    /// Keeps why each app is where it is for whoever asks.
-    pub(super) fn tell(&self, why: &Why) -> Result<(), Error> {
-        let reason = |reason: &Reason| ToldReason { code: reason.code().into(), text: reason.to_string() };
-        let why = why.apps.iter().map(|(app, one)| (app.clone(), reason(one))).collect();
-        let before = self.site.journal.told();
-        if before.why != why {
-            self.site.journal.keep_told(self.lock, &Told { why, ..before })?;
         }
         Ok(())
     }

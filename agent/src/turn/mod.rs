@@ -2,9 +2,11 @@
 //!
 //! Never here: a choice. What is done is what `decide` says, by the hands in `io`.
 
+mod boot;
 mod hands;
 mod publisher;
 mod rhythm;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,11 +18,12 @@ use crate::decide::model::{Device, Memory, Step, Why};
 use crate::decide::want::Me;
 use crate::io::lock::Lock;
 use crate::io::wake::Wake;
-use crate::io::{disk, refresh};
+use crate::io::{disk, notify, refresh};
 use crate::look::{self, Site};
 
 pub use publisher::{Publisher, unsigned_now};
 pub use rhythm::{Rhythm, seed};
+pub use tell::log_changes;
 
 /// Why a turn ended before it was at rest.
 #[derive(Debug, thiserror::Error)]
@@ -75,13 +78,13 @@ impl Turn<'_> {
         self.tidy_up()?;
         self.memories.0.values_mut().for_each(Memory::renew);
         loop {
+            notify::alive();
             self.poll_if_due();
             let (step, why) = self.preview()?;
             if let Step::Rest { again } = step {
                 return Ok(Rest { why, again });
             }
-            let level = if matches!(step, Step::Wait { .. }) { log::Level::Debug } else { log::Level::Info };
-            log::log!(level, "{step}");
+            tell::log(&step, Some(&why));
             self.take(step)?;
         }
     }

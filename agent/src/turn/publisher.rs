@@ -59,6 +59,11 @@ impl Publisher {
         Ok(Self::of(site, trust, None))
     }
 
+    /// Nobody: for what is done without any publisher.
+    pub fn nobody(site: &Site) -> Self {
+        Self::of(site, None, None)
+    }
+
     fn of(site: &Site, trust: Option<Trust>, http: Option<Http>) -> Self {
         let manifest = trust.as_ref().and_then(|trust| trust.manifest(&site.settings.environment));
         Self { trust, http, manifest, offers: BTreeMap::new(), unanswered: BTreeMap::new() }

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidelock::decide::model::{
-    App, Check, Committed, Device, File, Hold, Mode, Offer, Pin, Recipe, Record, Space, Trial, Wanted,
+    App, Check, Committed, Device, File, Hold, Mode, Offer, Pin, Recipe, Record, Space, Starter, Trial,
+    Wanted,
 };
 use tidelock::decide::want::{Me, Signed, want};
 use tidelock_protocol::desired::{Build, Choice, Desired, IndexTarget, Release, Source, Tuning};
@@ -140,6 +141,10 @@ impl World {
         self.behaviour(app, tree) == Some(Behaviour::Good) && !state.outage
     }
 
+    fn starter(&self) -> Starter {
+        if self.guard { Starter::Manager } else { Starter::Agent }
+    }
+
     fn app(&self, place: usize, one: &One) -> App {
         let live = one.disk.live();
         let mut app = App { run: one.run, memory: one.memory.clone(), ..App::default() };
@@ -148,7 +153,7 @@ impl World {
             match (name, content) {
                 (Name::Sealed(tree), _) => {
                     app.sealed.push(tree);
-                    app.recipes.insert(tree, recipe(self.behaviour(place, &tree)));
+                    app.recipes.insert(tree, recipe(self.behaviour(place, &tree), self.starter()));
                 }
                 (Name::Staged(tree), _) => app.staged.push(tree),
                 (Name::Link, Content::Link(tree)) => app.current = Some(*tree),
@@ -219,12 +224,12 @@ impl One {
     }
 }
 
-fn recipe(behaviour: Option<Behaviour>) -> Result<Recipe, String> {
+fn recipe(behaviour: Option<Behaviour>, starter: Starter) -> Result<Recipe, String> {
     if behaviour == Some(Behaviour::Unusable) {
         return Err("unusable".into());
     }
     let definition = Digest::of(b"http");
     let check = Check { definition, grace: 0, interval: 1, deadline: 2, successes: 1 };
     let checks = BTreeMap::from([("http".to_owned(), check)]);
-    Ok(Recipe { start: Digest::of(b"start"), timeout: 10, checks })
+    Ok(Recipe { starter, start: Digest::of(b"start"), timeout: 10, checks })
 }

@@ -2,5 +2,7 @@
 
 mod apps;
 mod commands;
+mod guard;
 mod hooks;
+mod service;
 mod stage;

@@ -163,12 +163,23 @@ pub enum Run {
 /// What a release says about how it is run and checked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Recipe {
+    /// Who starts it when the device boots.
+    pub starter: Starter,
     /// Digest of the definition of the start hook.
     pub start: Digest,
     /// Seconds that a hook may take, before tuning.
     pub timeout: u32,
     /// The checks by name, before tuning.
     pub checks: BTreeMap<String, Check>,
+}
+
+/// Who starts a release when the device boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Starter {
+    /// The agent, by the start hook; it counts the start itself.
+    Agent,
+    /// The service manager, since the release has units; the guard counts the start before that.
+    Manager,
 }
 
 impl Recipe {

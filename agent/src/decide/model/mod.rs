@@ -9,7 +9,9 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use device::{App, Check, Device, Memory, Mode, Outcome, Recipe, Run, Said, Space, Trouble, TroubleKind};
+pub use device::{
+    App, Check, Device, Memory, Mode, Outcome, Recipe, Run, Said, Space, Starter, Trouble, TroubleKind,
+};
 pub use reason::{Reason, Why};
 pub use records::{
     Cause, Committed, Ground, Hold, Phase, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial, Until,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::time::Duration;
 
-use super::super::clock;
+use super::super::{clock, notify};
 use super::error::{Error, Kind};
 
 /// The slowest server that is waited for.
@@ -77,6 +77,7 @@ impl Body {
     }
 
     fn checked_read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        notify::alive();
         let before = clock::since_boot();
         let count = self.reader.read(buffer).map_err(|error| Error::from_io(&self.url, error))?;
         let bytes = u64::try_from(count).unwrap_or(u64::MAX);

@@ -18,7 +18,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
 
-use super::clock;
+use super::{clock, notify};
 use crate::config::Connection;
 
 pub use body::{Body, Pace};
@@ -171,6 +171,7 @@ impl Http {
         let mut url = format!("{}/{path}", self.base);
         let end = clock::since_boot() + ask.deadline;
         for _ in 0..=REDIRECTS {
+            notify::alive();
             let response = self.send(&url, ask, end.saturating_sub(clock::since_boot()))?;
             match response.status().as_u16() {
                 301 | 302 | 303 | 307 | 308 => {

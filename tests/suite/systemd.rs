@@ -1,0 +1,62 @@
+//! The unit files, judged by systemd's own tools: well formed, and locked up as far as the work allows.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tidelock_tests::program::run;
+use tidelock_tests::scratch::Scratch;
+
+fn units() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd"))
+}
+
+/// A root with systemd's own units, ours, and the programs that ours start.
+fn root() -> Scratch {
+    let scratch = Scratch::new("systemd-root");
+    for directory in ["usr/bin", "usr/lib/systemd", "etc/systemd/system"] {
+        fs::create_dir_all(scratch.join(directory)).unwrap();
+    }
+    let system = ["/usr/lib/systemd/system", "/lib/systemd/system"];
+    let system = system.into_iter().find(|path| fs::metadata(path).is_ok()).unwrap();
+    run("cp", &["-r", system, scratch.join("usr/lib/systemd/").to_str().unwrap()]);
+    symlink("usr/lib", scratch.join("lib")).unwrap();
+    for program in ["tidelock", "tidelock-server"] {
+        fs::copy("/bin/true", scratch.join("usr/bin").join(program)).unwrap();
+    }
+    for unit in fs::read_dir(units()).unwrap().map(|entry| entry.unwrap().path()) {
+        if unit.extension().is_some_and(|extension| extension == "service") {
+            fs::copy(&unit, scratch.join("etc/systemd/system").join(unit.file_name().unwrap())).unwrap();
+        }
+    }
+    scratch
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let root = root();
+    let all = fs::read_dir(root.join("etc/systemd/system")).unwrap();
+    let all: Vec<_> = all.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(all.len() >= 2);
+    let mut verify = Command::new("systemd-analyze");
+    verify.arg("verify").arg(format!("--root={}", root.path().display())).args(&all);
+    let output = verify.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // What it says of units that are not ours is not ours to mend.
+    let ours: Vec<_> = said.lines().filter(|line| line.contains("tidelock")).collect();
+    assert!(output.status.success() && ours.is_empty(), "{said}");
+}
+
+#[test]
+fn the_services_are_exposed_no_more_than_their_work_needs() {
+    for (unit, most) in [("tidelock.service", "30"), ("tidelock-guard.service", "30")] {
+        let path = units().join(unit);
+        let threshold = format!("--threshold={most}");
+        // A higher exposure is a failure of the command, which `run` does not forgive.
+        run(
+            "systemd-analyze",
+            &["security", "--offline=true", "--no-pager", &threshold, path.to_str().unwrap()],
+        );
+    }
+}
