@@ -13,10 +13,12 @@ use tidelock_protocol::names::{AppName, DeviceId, Platform};
 use tidelock_protocol::recipe;
 
 use crate::config::{self, Paths, Settings};
-use crate::decide::model::{App, Check, Device, Memory, Mode, Recipe, Space, Starter};
-use crate::io::journal::{Journal, Unreadable};
-use crate::io::release::Release;
-use crate::io::{activate, disk};
+use crate::decide::model::{App, Check, Device, Memory, Mode, Recipe, Run, Space, Starter, Units};
+use crate::io::journal::{Journal, Running, Unreadable};
+use crate::io::release::{Release, Terms};
+use crate::io::service::{self, Shown, Supervisor};
+use crate::io::units::{self, Files};
+use crate::io::{activate, clock, disk};
 
 /// What stays the same while a process runs.
 #[derive(Clone, Debug)]
@@ -33,6 +35,22 @@ pub struct Site {
     pub seed: u64,
     /// What runs on it.
     pub platform: Platform,
+    /// Who starts apps on it.
+    pub supervisor: Supervisor,
+}
+
+impl Site {
+    /// What it has and allows, as far as it concerns releases.
+    pub fn terms(&self) -> Terms<'_> {
+        Terms { paths: &self.paths, settings: &self.settings, supervisor: self.supervisor }
+    }
+}
+
+/// What lies in the service manager's directory, and what it says of it.
+#[derive(Debug, Default)]
+struct Services {
+    files: Files,
+    shown: BTreeMap<String, Shown>,
 }
 
 /// The apps that have a directory or a record.
@@ -56,9 +74,10 @@ pub fn device(
     let mut unreadable = Vec::new();
     let hold = site.journal.hold(&mut unreadable);
     let mut found = BTreeMap::new();
+    let services = services(site)?;
     for name in apps(site)? {
         let memory = memory.get(&name).cloned().unwrap_or_default();
-        found.insert(name.clone(), app(site, &name, memory, &mut unreadable)?);
+        found.insert(name.clone(), app(site, &services, &name, memory, &mut unreadable)?);
     }
     let mode = match site.settings.mode {
         config::Mode::Apply => Mode::Apply,
@@ -72,6 +91,7 @@ pub fn device(
 
 fn app(
     site: &Site,
+    services: &Services,
     name: &AppName,
     memory: Memory,
     unreadable: &mut Vec<Unreadable>,
@@ -81,9 +101,20 @@ fn app(
         None
     });
     let (sealed, staged) = releases(&site.paths, name)?;
-    let recipe = |tree: &Digest| Release::load(&site.paths, &site.settings.root_apps, name, tree);
-    let recipes =
-        sealed.iter().map(|tree| (*tree, recipe(tree).map(|release| read(&release.recipe)))).collect();
+    let releases: BTreeMap<&Digest, _> =
+        sealed.iter().map(|tree| (tree, Release::load(site.terms(), name, tree))).collect();
+    let recipe = |release: &Result<Release, String>| {
+        release.as_ref().map(|one| read(&one.recipe)).map_err(Clone::clone)
+    };
+    let recipes = releases.iter().map(|(tree, release)| (**tree, recipe(release))).collect();
+    // What is linked and cannot be used says nothing about units: they are left as they are.
+    let wanted = match current {
+        None => Some(Files::new()),
+        Some(tree) => releases.get(&tree).and_then(|one| one.as_ref().ok()).map(|one| one.units.clone()),
+    };
+    let running = site.journal.running(name);
+    let units = units(services, name, wanted, &running);
+    let run = run(services, name, current, &units, running.run);
     let records = site.journal.read(name);
     unreadable.extend(records.unreadable);
     Ok(App {
@@ -99,9 +130,47 @@ fn app(
         retry: records.retry,
         hold: records.hold,
         pin: records.pin,
-        run: site.journal.running(name).run,
+        run,
+        units,
         memory,
     })
+}
+
+/// Asks once about all units of all apps.
+fn services(site: &Site) -> Result<Services, disk::Error> {
+    if site.supervisor == Supervisor::Hooks {
+        return Ok(Services::default());
+    }
+    let files = units::found(&site.paths)?;
+    let shown = service::show(&units::enabled(&files)).map_err(|source| disk::Error {
+        what: "ask systemd about the units in",
+        path: site.paths.units(),
+        source,
+    })?;
+    Ok(Services { files, shown })
+}
+
+fn units(services: &Services, app: &AppName, wanted: Option<Files>, running: &Running) -> Units {
+    match wanted {
+        None => Units::None,
+        Some(wanted) if wanted != units::of(&services.files, app) || running.untold => Units::Other,
+        Some(wanted) if wanted.is_empty() => Units::None,
+        Some(_) => Units::Placed,
+    }
+}
+
+/// What runs of an app, where the agent did not start it: at boot the service manager does.
+fn run(services: &Services, app: &AppName, current: Option<Digest>, units: &Units, recorded: Run) -> Run {
+    let enabled = units::enabled(&units::of(&services.files, app));
+    let alive = enabled.iter().filter_map(|unit| services.shown.get(unit)).filter(|shown| shown.is_alive());
+    let since =
+        alive.map(|shown| if shown.since.is_zero() { clock::since_boot() } else { shown.since }).max();
+    match (recorded, since, current, units) {
+        (Run::Stopped, Some(at), Some(tree), Units::Placed) => Run::Started { tree, at },
+        // Something runs that no link leads to.
+        (Run::Stopped, Some(_), ..) => Run::Unclear,
+        _ => recorded,
+    }
 }
 
 /// The sealed trees of an app, the newest first, and those that were begun.
@@ -178,6 +247,7 @@ mod tests {
             id: "d".parse().unwrap(),
             seed: 7,
             platform: Platform::any(),
+            supervisor: Supervisor::Hooks,
             paths,
         }
     }

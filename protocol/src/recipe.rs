@@ -3,7 +3,7 @@
 //! ```toml
 //! format = 1
 //! user = "web"                        # who runs hooks and checks
-//! units = ["web.service"]             # under systemd
+//! units = ["web.service"]             # under systemd; they lie beside this file
 //! activate = "restart"                # or "reload"
 //! state = []                          # reserved
 //!
@@ -50,7 +50,7 @@ pub const START: &str = "start";
 pub struct Recipe {
     /// The user of hooks and checks; none: root, where the device's owner allows that to the app.
     pub user: Option<String>,
-    /// Units of systemd that lie in the tree.
+    /// Units of systemd that lie at the tree's root.
     pub units: Vec<String>,
     /// What happens to running units when the release changes.
     pub activate: Activate,
@@ -63,7 +63,7 @@ pub struct Recipe {
 }
 
 /// What happens to running units when the release changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Activate {
     /// They are stopped before and started after.
     #[default]
@@ -121,9 +121,9 @@ pub enum Probe {
     Tcp(String),
     /// This command ends with status 0; run in the tree.
     Command(Command),
-    /// This unit is active.
+    /// This unit is active: one of the release's own, or another one where the device's owner allows that.
     Unit(String),
-    /// The last run of this timer's unit succeeded.
+    /// What this timer starts ran since the release was started, and succeeded.
     LastRun(String),
 }
 

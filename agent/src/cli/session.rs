@@ -11,6 +11,7 @@ use tidelock_protocol::names::NotAName;
 use crate::config::{self, Merged, Paths, Settings};
 use crate::io::journal::Journal;
 use crate::io::lock::Lock;
+use crate::io::service::Supervisor;
 use crate::io::wake::{Wake, Woken};
 use crate::io::{clock, disk, identity, refresh};
 use crate::look::Site;
@@ -100,7 +101,8 @@ impl Session {
         let mut wake = Wake::listen().map_err(Failure::Signals)?;
         wake.watch(&paths.journal());
         let (seed, platform) = (turn::seed(id.as_str()), identity::platform()?);
-        let site = Site { paths, settings, journal, seed, id, platform };
+        let supervisor = Supervisor::of(paths.root());
+        let site = Site { paths, settings, journal, seed, id, platform, supervisor };
         Ok(Self { site, wake, patience: wait.unwrap_or(PATIENCE) })
     }
 

@@ -17,6 +17,11 @@ impl Paths {
         Self { root: root.to_owned() }
     }
 
+    /// The root that they are under.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where `path`, absolute on the device, lies under this root.
     pub fn rooted(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
@@ -35,6 +40,16 @@ impl Paths {
     /// `/etc/tidelock/apps/<app>.env`: this device's own settings for an app.
     pub fn app_env(&self, app: &AppName) -> PathBuf {
         self.etc().join("apps").join(format!("{app}.env"))
+    }
+
+    /// `/etc/tidelock/credentials/<app>/`: secrets of this device for an app, each a file.
+    pub fn credentials(&self, app: &AppName) -> PathBuf {
+        self.etc().join("credentials").join(app.as_str())
+    }
+
+    /// `/etc/systemd/system`: where the units of the releases are copied to.
+    pub fn units(&self) -> PathBuf {
+        self.root.join("etc/systemd/system")
     }
 
     /// `/etc/tidelock/root.json`: the root of trust that `join` wrote.

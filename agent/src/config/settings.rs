@@ -31,9 +31,9 @@ pub struct Settings {
     pub reuse: Reuse,
     /// Releases kept per app, the live one and the way back included.
     pub keep: usize,
-    /// Apps whose hooks and checks may run as root.
+    /// Apps whose units, hooks and checks may run as root.
     pub root_apps: BTreeSet<AppName>,
-    /// Units without the prefix `tidelock-app-` that a bundle may name.
+    /// Units besides its own that an app may name.
     pub units: BTreeSet<String>,
     /// What selectors see of this device.
     pub labels: BTreeMap<LabelKey, String>,

@@ -4,7 +4,7 @@
 
 use tidelock_protocol::time::Now;
 
-use super::model::{App, Cause, Device, Phase, Reason, Starter, Step, Trial, Want};
+use super::model::{App, Cause, Device, Phase, Reason, Starter, Step, Trial, Units, Want};
 use super::next::Case;
 use super::trial::{STARTS, Toward, count, go_back, toward};
 use super::{back, rest};
@@ -14,8 +14,9 @@ mod tests;
 
 /// The next step before the apps start; none: let them start.
 ///
-/// A release in trial that starts by itself has this start counted, or goes back when it had all of its starts; a way back that was begun
-/// is gone to its end, as far as the link leads.
+/// A half-done swap of units is finished toward what the link names. A release in trial that the service manager is
+/// about to start has this start counted, or goes back when it had all of its starts; a way back that was begun is gone
+/// to its end, as far as link and units lead. What hooks start is counted by the agent that starts it.
 pub fn at_boot(device: &Device, now: Now) -> Option<Step> {
     let want = Want::Stay { reason: Reason::NoManifest, retry: 0 };
     device
@@ -26,24 +27,28 @@ pub fn at_boot(device: &Device, now: Now) -> Option<Step> {
 
 fn of(case: &Case<'_>, app: &App) -> Option<Step> {
     match &app.trial {
-        None => rest::adopt(case).map(|(step, _)| step),
+        None => rest::adopt(case).map(|(step, _)| step).or_else(|| place(case)),
         Some(trial @ Trial { phase: Phase::Back { .. }, .. }) => {
             match toward(case, back::home(case, trial)) {
                 Toward::Step(step) => Some(step),
                 Toward::Start(_) | Toward::There(_) => None,
             }
         }
-        Some(trial) if app.passed(trial) || app.current != Some(trial.to.tree) || app.memory.counted => None,
-        Some(trial) if starter(app, trial) == Starter::Agent => None,
-        Some(trial) if trial.starts >= STARTS => Some(go_back(case, trial, Cause::Starts).0),
-        Some(trial) => Some(count(case, trial)),
+        Some(trial) if is_about_to_start(app, trial) && trial.starts >= STARTS => {
+            Some(go_back(case, trial, Cause::Starts).0)
+        }
+        Some(trial) => place(case).or_else(|| is_about_to_start(app, trial).then(|| count(case, trial))),
     }
 }
 
-/// What cannot be read may well start by itself.
-fn starter(app: &App, trial: &Trial) -> Starter {
-    match app.recipes.get(&trial.to.tree) {
-        Some(Ok(recipe)) => recipe.starter,
-        _ => Starter::Manager,
-    }
+fn is_about_to_start(app: &App, trial: &Trial) -> bool {
+    // What cannot be read may well start by itself.
+    let recipe = app.recipes.get(&trial.to.tree).and_then(|recipe| recipe.as_ref().ok());
+    let by_itself = recipe.is_none_or(|recipe| recipe.starter == Starter::Manager);
+    app.current == Some(trial.to.tree) && by_itself && !app.passed(trial) && !app.memory.counted
+}
+
+fn place(case: &Case<'_>) -> Option<Step> {
+    let (app, tree) = (case.name.clone(), case.app.current);
+    (case.app.units == Units::Other).then_some(Step::Place { app, tree })
 }

@@ -4,15 +4,15 @@
 //!                    retry: forget · rollback, nowhere to go: decline · tidy: prune, discard
 //!                      ┌─┐
 //!                    ┌─┴─▼────────────────────────── rest ──────────────────────────────────┐
-//!                    │ restore (stop, point, start) what was committed                      │
+//!                    │ restore (stop, point, place, start) what was committed               │
 //!                    │ index → fetch → seal what is wanted                                  │
 //!                    └──┬───────────────▲───────────────────────────▲───────────────────┬───┘
 //!      open the trial   │               │ commit                    │ refuse            │ rollback by hand
 //!      of what is wanted▼               │ (close, if it was)        │ defer             │
 //!                    ┌─ trial ──────────┴──────────┐                │ close             │
-//!                    │ stop → point →              │    ┌─ back ────┴──────────────┐    │
+//!                    │ stop → point → place →      │    ┌─ back ────┴──────────────┐    │
 //!                    │ count → start → probe       ├───►│ stop → point back (or     │◄───┘
-//!                    └─────────────────────────────┘    │ unlink) → start → probe   │
+//!                    └─────────────────────────────┘    │ unlink) → place → start…  │
 //!          a check or the start fails, all starts used, └───────────────────────────┘
 //!          superseded, files gone, rollback by hand
 //! ```

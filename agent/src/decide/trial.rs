@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidelock_protocol::digest::Digest;
 
 use super::checks::{self, Due, Health};
-use super::model::{App, Cause, Committed, Phase, Reason, Recipe, Run, Setup, Step, Trial, Want};
+use super::model::{App, Cause, Committed, Phase, Reason, Recipe, Run, Setup, Step, Trial, Units, Want};
 use super::next::{Case, Decision};
 
 #[cfg(test)]
@@ -95,9 +95,9 @@ fn commit(case: &Case<'_>, trial: &Trial, recipe: &Recipe) -> Step {
     Step::Commit { app: case.name.clone(), committed: [newest].into_iter().chain(from).collect() }
 }
 
-/// How far an app is on stop → point → start.
+/// How far an app is on stop → point → place → start.
 pub(super) enum Toward {
-    /// To stop, or to point.
+    /// To stop, to point, or to place its units.
     Step(Step),
     /// To start: in trial, only once it is counted.
     Start(Step),
@@ -105,14 +105,13 @@ pub(super) enum Toward {
     There(Duration),
 }
 
-/// Stop → point → start toward `to`; nowhere: stop → unlink.
+/// Stop → point → place → start toward `to`; nowhere: stop → unlink → place. Units that are not those of a release
+/// that runs are put right while it runs: it was started from the right ones.
 pub(super) fn toward(case: &Case<'_>, to: Option<&Setup>) -> Toward {
     let (app, name) = (case.app, case.name.clone());
     let tree = to.map(|to| to.tree);
     let begun = match app.run {
-        Run::Started { tree: running, at } if Some(running) == tree && app.current == tree => {
-            return Toward::There(at);
-        }
+        Run::Started { tree: running, .. } if Some(running) == tree && app.current == tree => None,
         Run::Started { tree: running, .. } => Some(running),
         Run::Unclear => app.current,
         Run::Stopped => None,
@@ -121,11 +120,13 @@ pub(super) fn toward(case: &Case<'_>, to: Option<&Setup>) -> Toward {
     if let Some(begun) = begun.filter(|begun| app.sealed.contains(begun)) {
         return Toward::Step(Step::Stop { app: name, tree: begun, timeout: timeout(app, begun) });
     }
-    match tree {
-        None if app.current.is_none() => Toward::There(case.now.boot),
-        None => Toward::Step(Step::Unlink { app: name }),
-        Some(tree) if app.current != Some(tree) => Toward::Step(Step::Point { app: name, tree }),
-        Some(tree) => Toward::Start(Step::Start { app: name, tree, timeout: timeout(app, tree) }),
+    match (tree, app.run) {
+        (None, _) if app.current.is_some() => Toward::Step(Step::Unlink { app: name }),
+        (Some(tree), _) if app.current != Some(tree) => Toward::Step(Step::Point { app: name, tree }),
+        (tree, _) if app.units == Units::Other => Toward::Step(Step::Place { app: name, tree }),
+        (None, _) => Toward::There(case.now.boot),
+        (Some(tree), Run::Started { tree: running, at }) if running == tree => Toward::There(at),
+        (Some(tree), _) => Toward::Start(Step::Start { app: name, tree, timeout: timeout(app, tree) }),
     }
 }
 

@@ -73,6 +73,9 @@ pub struct Running {
     /// What went wrong with the last fetch.
     #[serde(default)]
     pub trouble: Option<Trouble>,
+    /// Whether unit files may be other ones than the service manager knows.
+    #[serde(default)]
+    pub untold: bool,
 }
 
 /// What the agent last said, for whoever asks while it is at work or asleep; kept like [`Running`].

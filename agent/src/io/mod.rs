@@ -19,5 +19,6 @@ pub mod refresh;
 pub mod release;
 pub mod service;
 mod trace;
+pub mod units;
 pub mod user;
 pub mod wake;

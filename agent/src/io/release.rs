@@ -2,10 +2,10 @@
 //!
 //! Never here: when anything of it runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidelock_protocol::digest::Digest;
@@ -15,16 +15,30 @@ use tidelock_protocol::recipe::{self, Probe, Recipe};
 
 use super::disk;
 use super::lock::Lock;
-use super::service::{self, Job, Rest};
+use super::service::{self, Job, Rest, Supervisor};
+use super::units::{self, Files, Owner};
 use super::user::{self, User};
-use crate::config::Paths;
+use crate::config::{Paths, Settings};
 use crate::decide::model::Setup;
+
+/// What this device has and allows, as far as it concerns releases.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Where everything lies.
+    pub paths: &'a Paths,
+    /// What the owner says.
+    pub settings: &'a Settings,
+    /// Who starts apps.
+    pub supervisor: Supervisor,
+}
 
 /// A sealed release that can run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
     /// What it says about itself.
     pub recipe: Recipe,
+    /// What it wants to lie in the service manager's directory.
+    pub units: Files,
     tree: PathBuf,
     /// Whom its hooks and checks run as; none: as the agent itself.
     user: Option<User>,
@@ -38,12 +52,8 @@ impl Release {
     ///
     /// # Errors
     /// Why it cannot be used on this device, in words.
-    pub fn load(
-        paths: &Paths,
-        root_apps: &BTreeSet<AppName>,
-        app: &AppName,
-        tree: &Digest,
-    ) -> Result<Self, String> {
+    pub fn load(terms: Terms<'_>, app: &AppName, tree: &Digest) -> Result<Self, String> {
+        let Terms { paths, settings, supervisor } = terms;
         let directory = paths.tree(app, tree);
         let mut text = String::new();
         let file = File::open(directory.join(recipe::FILE));
@@ -53,12 +63,22 @@ impl Release {
         };
         let recipe = Recipe::parse(&text)
             .map_err(|error| error.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-        if !recipe.units.is_empty() {
-            return Err("it brings units of systemd, and this agent runs only hooks".into());
-        }
-        let user = if user::is_root() { user_of(&recipe, root_apps, app)? } else { None };
+        let may_be_root = settings.root_apps.contains(app);
+        let user = if user::is_root() { user_of(&recipe, may_be_root, app)? } else { None };
+        let owner = Owner {
+            app,
+            units: &recipe.units,
+            allowed: &settings.units,
+            may_be_root,
+            user: recipe.user.as_deref().filter(|user| *user != "root"),
+            app_env: paths.app_env(app),
+            places: [paths.app(app), paths.credentials(app)],
+            state: paths.state(),
+            data: paths.data(app),
+        };
+        let units = units_of(&owner, &recipe, &directory, supervisor)?;
         let settings = [paths.app_env(app), paths.release(app, tree).join("release.env")];
-        Ok(Self { recipe, tree: directory, user, settings, data: paths.data(app) })
+        Ok(Self { recipe, units, tree: directory, user, settings, data: paths.data(app) })
     }
 
     /// A command of this release, ready to run.
@@ -113,15 +133,41 @@ pub fn write_environment(
     file.finish(0o444)
 }
 
+/// The units of a release, where there is somebody to run them; and whether its checks ask only about such as they may.
+fn units_of(
+    owner: &Owner<'_>,
+    recipe: &Recipe,
+    tree: &Path,
+    supervisor: Supervisor,
+) -> Result<Files, String> {
+    let asked = recipe.checks.iter().filter_map(|check| match &check.probe {
+        Probe::Unit(unit) | Probe::LastRun(unit) => Some(unit),
+        _ => None,
+    });
+    let mut asked = asked.peekable();
+    if supervisor == Supervisor::Hooks {
+        return match (recipe.units.is_empty(), asked.peek()) {
+            (true, None) => Ok(Files::new()),
+            _ => Err("it needs units of systemd, and here is no systemd that obeys this agent".into()),
+        };
+    }
+    match asked.find(|unit| !units::may_ask(owner, unit)) {
+        Some(unit) => {
+            Err(format!("a check asks about {unit}, which is not its own and not in `allow_units` here"))
+        }
+        None => units::wanted(owner, recipe, tree),
+    }
+}
+
 /// The user of a release on an agent that is root.
-fn user_of(recipe: &Recipe, root_apps: &BTreeSet<AppName>, app: &AppName) -> Result<Option<User>, String> {
+fn user_of(recipe: &Recipe, may_be_root: bool, app: &AppName) -> Result<Option<User>, String> {
     match recipe.user.as_deref().filter(|name| *name != "root") {
         Some(name) => match user::named(name).map_err(|error| error.to_string())? {
             Some(user) if user.uid != 0 => Ok(Some(user)),
             Some(_) => Err(format!("its user {name} is root by another name")),
             None => Err(format!("this device has no user {name}")),
         },
-        None if root_apps.contains(app) || !runs_commands(recipe) => Ok(None),
+        None if may_be_root || !runs_commands(recipe) => Ok(None),
         None => Err(format!(
             "it would run as root: let it name a `user`, or name {app} in `allow_root_apps` here"
         )),
@@ -137,7 +183,19 @@ fn runs_commands(recipe: &Recipe) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Fragment, Merged};
     use crate::room::Room;
+
+    fn settings(paths: &Paths) -> Settings {
+        let text = "url = \"http://h\"\nenvironment = \"prod\"\nallow_root_apps = [\"web\"]\n".to_owned();
+        let merged = Merged::of(&[Fragment { path: "c".into(), text }]).unwrap();
+        Settings::of(&merged, paths).unwrap()
+    }
+
+    fn load(paths: &Paths, app: &AppName, tree: &Digest) -> Result<Release, String> {
+        let supervisor = Supervisor::Hooks;
+        Release::load(Terms { paths, settings: &settings(paths), supervisor }, app, tree)
+    }
 
     fn put(room: &Room, path: PathBuf, text: &str) {
         assert!(path.starts_with(room.path()));
@@ -150,11 +208,11 @@ mod tests {
         let room = Room::new();
         let paths = Paths::under(room.path());
         let (web, tree): (AppName, _) = ("web".parse().unwrap(), Digest::of(b"tree"));
-        let load = || Release::load(&paths, &BTreeSet::from([web.clone()]), &web, &tree);
+        let load = || load(&paths, &web, &tree);
         assert_eq!(load().unwrap_err(), "the tree has none");
         for (text, said) in [
             ("format = 1\nhoks = 1", "line 2: unknown key `hoks`"),
-            ("format = 1\nunits = [\"web.service\"]", "units of systemd"),
+            ("format = 1\nunits = [\"web.service\"]", "no systemd"),
             ("\u{0}", "line 1"),
         ] {
             put(&room, paths.tree(&web, &tree).join("release.toml"), text);
@@ -166,19 +224,19 @@ mod tests {
     #[test]
     fn root_is_only_for_apps_that_the_owner_allows_it_to() {
         let web: AppName = "web".parse().unwrap();
-        let (none, allowed) = (BTreeSet::new(), BTreeSet::from([web.clone()]));
+        let (none, allowed) = (false, true);
         let of = |user: Option<&str>, apps| {
             let user = user.map(str::to_owned);
             let runs = "format = 1\n[[check]]\nname = \"own\"\ncommand = \"true\"";
             user_of(&Recipe { user, ..Recipe::parse(runs).unwrap() }, apps, &web)
         };
         let files = "format = 1\n[[check]]\nname = \"open\"\ntcp = \"localhost:80\"";
-        assert_eq!(user_of(&Recipe::parse(files).unwrap(), &none, &web), Ok(None), "it runs nothing");
-        assert!(of(None, &none).unwrap_err().contains("allow_root_apps"));
-        assert!(of(Some("root"), &none).unwrap_err().contains("allow_root_apps"));
-        assert_eq!(of(None, &allowed), Ok(None));
-        assert_eq!(of(Some("daemon"), &none).unwrap().unwrap().name, "daemon");
-        assert!(of(Some("no-such-user"), &allowed).unwrap_err().contains("no user"));
+        assert_eq!(user_of(&Recipe::parse(files).unwrap(), none, &web), Ok(None), "it runs nothing");
+        assert!(of(None, none).unwrap_err().contains("allow_root_apps"));
+        assert!(of(Some("root"), none).unwrap_err().contains("allow_root_apps"));
+        assert_eq!(of(None, allowed), Ok(None));
+        assert_eq!(of(Some("daemon"), none).unwrap().unwrap().name, "daemon");
+        assert!(of(Some("no-such-user"), allowed).unwrap_err().contains("no user"));
     }
 
     #[test]
@@ -194,7 +252,7 @@ mod tests {
         std::fs::rename(paths.staged(&web, &tree), paths.release(&web, &tree)).unwrap();
         put(&room, paths.tree(&web, &tree).join("release.toml"), "format = 1");
         put(&room, paths.app_env(&web), "PORT=81\nTIDELOCK_APP=other\n");
-        let release = Release::load(&paths, &BTreeSet::from([web.clone()]), &web, &tree).unwrap();
+        let release = load(&paths, &web, &tree).unwrap();
         let job = release.job(&[], Duration::from_secs(1), Rest::Ends).unwrap();
         assert_eq!(job.environment["PORT"], "81");
         assert_eq!(job.environment["TIDELOCK_APP"], "web");

@@ -1,7 +1,10 @@
 //! Commands of a release, run in a process group of their own that is ended as a whole, their output kept bounded.
 //!
-//! Never here: which command, when, or what its end means. A service that a hook starts as a daemon (`setsid`) has left
+//! Under systemd the commands have units of their own, and so have the apps (`systemd`). Never here: which command, when,
+//! or what its end means. Without systemd, a service that a hook starts as a daemon (`setsid`) has left
 //! the group: it outlives hook and agent.
+
+mod systemd;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, PipeReader, Read};
@@ -18,6 +21,8 @@ use super::user::User;
 use super::wake::{Wake, Woken};
 use super::{clock, notify};
 use crate::decide::model::Outcome;
+
+pub use systemd::{Shown, Supervisor, read_again, reload, show, start, stop, story};
 
 /// How much of an output is kept: its end, in bytes.
 const OUTPUT: usize = 8 * 1024;
@@ -240,6 +245,12 @@ fn ended(status: ExitStatus, tail: &Tail) -> Ended {
     Ended::failed(tail.after(&what))
 }
 
+/// A text that no terminal obeys.
+fn plain(text: &str) -> String {
+    let plain = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+    text.chars().map(plain).collect()
+}
+
 /// The end of an output, whatever its length.
 struct Tail {
     output: Option<PipeReader>,
@@ -267,9 +278,7 @@ impl Tail {
 
     /// What was kept, as text that no terminal obeys.
     fn text(&self) -> String {
-        let text = String::from_utf8_lossy(&self.kept);
-        let plain = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
-        text.trim().chars().map(plain).collect()
+        plain(String::from_utf8_lossy(&self.kept).trim())
     }
 
     fn after(&self, what: &str) -> String {

@@ -2,21 +2,17 @@
 //!
 //! Never here: a choice between steps.
 
-use std::time::Duration;
-
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
-use tidelock_protocol::recipe::{self, Probe};
 use tidelock_protocol::release;
 
 use super::{Error, Turn, in_words};
 use crate::config::Mode;
-use crate::decide::model::{File, Memory, Outcome, Recipe, Run, Said, Step, Trouble};
-use crate::io::journal::{Running, Unreadable};
-use crate::io::release::{Release, write_environment};
-use crate::io::service::{Ended, Rest, Stopped};
+use crate::decide::model::{File, Memory, Outcome, Step, Trouble};
+use crate::io::journal::Unreadable;
+use crate::io::release::write_environment;
 use crate::io::wake::Woken;
-use crate::io::{activate, clock, disk, fetch, probe};
+use crate::io::{activate, clock, disk, fetch};
 use crate::look;
 
 impl Turn<'_> {
@@ -85,6 +81,7 @@ impl Turn<'_> {
             }
             Step::Point { app, tree } => activate::point(lock, paths, &app, &tree)?,
             Step::Unlink { app } => activate::unlink(lock, paths, &app)?,
+            Step::Place { app, tree } => self.place(&app, tree.as_ref())?,
             Step::Prune { app, tree } => disk::prune(&paths.release(&app, &tree))?,
             Step::Discard { app, tree } => disk::prune(&paths.staged(&app, &tree))?,
             Step::UnholdAll => self.site.journal.end_hold(None)?,
@@ -162,86 +159,7 @@ impl Turn<'_> {
         self.keep(app, self.site.journal.running(app).run)
     }
 
-    fn stop(&mut self, app: &AppName, tree: &Digest, timeout: Duration) -> Result<(), Error> {
-        self.begin(app)?;
-        let hook = |recipe: &recipe::Recipe| recipe.hooks.stop.clone().map(Probe::Command);
-        let ended = self.run_command(app, tree, timeout, Rest::Ends, hook)?;
-        // A stop hook that fails cannot keep a release alive.
-        if let Some(Ended { outcome: Outcome::Failed, output }) = ended {
-            log::warn!("{app}: the stop hook failed: {output}");
-        }
-        self.keep(app, Run::Stopped)
-    }
-
-    fn start(&mut self, app: &AppName, tree: Digest, timeout: Duration) -> Result<(), Error> {
-        self.begin(app)?;
-        let hook = |recipe: &recipe::Recipe| recipe.hooks.start.clone().map(Probe::Command);
-        match self.run_command(app, &tree, timeout, Rest::LivesOn, hook)? {
-            Some(ended) if ended.outcome == Outcome::Failed => {
-                log::warn!("{app}: the start hook failed: {}", ended.output);
-                self.say(app, Recipe::START.into(), ended, 0);
-                // What it had started by then is for the stop hook to end.
-                self.keep(app, Run::Unclear)
-            }
-            _ => self.keep(app, Run::Started { tree, at: clock::since_boot() }),
-        }
-    }
-
-    fn probe(
-        &mut self,
-        app: &AppName,
-        tree: &Digest,
-        check: &str,
-        timeout: Duration,
-    ) -> Result<Ended, Error> {
-        let asked = |recipe: &recipe::Recipe| {
-            recipe.checks.iter().find(|one| one.name == check).map(|one| one.probe.clone())
-        };
-        let ended = self.run_command(app, tree, timeout, Rest::Ends, asked)?;
-        Ok(ended.unwrap_or_else(|| Ended::failed("the release has no such check any more")))
-    }
-
-    /// Runs what `asked` takes from the recipe of a sealed release; none where the recipe has no such thing.
-    fn run_command(
-        &self,
-        app: &AppName,
-        tree: &Digest,
-        timeout: Duration,
-        rest: Rest,
-        asked: impl FnOnce(&recipe::Recipe) -> Option<Probe>,
-    ) -> Result<Option<Ended>, Error> {
-        let release = Release::load(&self.site.paths, &self.site.settings.root_apps, app, tree);
-        let asked = release.and_then(|release| {
-            let Some(asked) = asked(&release.recipe) else { return Ok(None) };
-            let job = release.job(&[], timeout, rest)?;
-            release.make_data(self.lock).map_err(|error| in_words(&error))?;
-            Ok(Some((asked, job)))
-        });
-        match asked {
-            Ok(None) => Ok(None),
-            Ok(Some((asked, job))) => {
-                probe::run(&asked, job, self.wake).map(Some).map_err(|Stopped| Error::Stopped)
-            }
-            Err(problem) => Ok(Some(Ended::failed(problem))),
-        }
-    }
-
-    /// A hook begins: from now until it returns nobody knows what runs.
-    fn begin(&mut self, app: &AppName) -> Result<(), Error> {
-        self.keep(app, Run::Unclear)
-    }
-
-    fn say(&mut self, app: &AppName, name: String, ended: Ended, passes: u32) {
-        let Ended { outcome, output } = ended;
-        self.memory(app).said.insert(name, Said { outcome, passes, at: clock::since_boot(), output });
-    }
-
-    fn keep(&mut self, app: &AppName, run: Run) -> Result<(), Error> {
-        let Memory { said, trouble, .. } = self.memory(app).clone();
-        Ok(self.site.journal.keep_running(self.lock, app, &Running { run, said, trouble })?)
-    }
-
-    fn memory(&mut self, app: &AppName) -> &mut Memory {
+    pub(super) fn memory(&mut self, app: &AppName) -> &mut Memory {
         self.memories.0.entry(app.clone()).or_default()
     }
 }

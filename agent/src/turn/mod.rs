@@ -6,6 +6,7 @@ mod boot;
 mod hands;
 mod publisher;
 mod rhythm;
+mod running;
 mod tell;
 
 use std::collections::BTreeMap;

@@ -61,6 +61,12 @@ impl Reader<'_> {
         let hooks = self.hooks(&(hooks.first().copied().unwrap_or(&none), places));
         let mut checks: Vec<Check> = Vec::new();
         let units = units.unwrap_or_default();
+        if activate == Some(Activate::Reload) && units.is_empty() {
+            self.problem(
+                &top.1,
+                "`activate = \"reload\"` needs `units`: only they can be told to reload".into(),
+            );
+        }
         let (tables, _) = self.tables(&top, "check");
         if tables.len() > MANY {
             self.problem(&top.1, format!("it has more than {MANY} checks"));
@@ -68,7 +74,7 @@ impl Reader<'_> {
         for table in tables {
             let first = table.keys().map(|key| key.span().start).min().unwrap_or(0);
             let place = (table, first..first);
-            let Some(check) = self.check(&place, &units) else { continue };
+            let Some(check) = self.check(&place) else { continue };
             if checks.iter().any(|other| other.name == check.name) {
                 self.problem(&place.1, format!("a second check is called {}", check.name));
             }
@@ -93,7 +99,7 @@ impl Reader<'_> {
         }
     }
 
-    fn check(&mut self, table: &Table<'_>, units: &[String]) -> Option<Check> {
+    fn check(&mut self, table: &Table<'_>) -> Option<Check> {
         const URL: &str = "a URL such as \"http://127.0.0.1:8080/health\"";
         const ADDRESS: &str = "host:port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
         const QUESTIONS: [&str; 5] = ["http", "tcp", "command", "unit", "last-run"];
@@ -104,17 +110,13 @@ impl Reader<'_> {
         if asked.len() != 1 {
             self.problem(&table.1, "a check asks exactly one of http, tcp, command, unit, last-run".into());
         }
-        let own_unit = |value: &DeValue<'_>| {
-            let unit = unit(value)?;
-            if units.contains(&unit) { Ok(unit) } else { Err(format!("{unit} does not stand in `units`")) }
-        };
         let probe = match asked.first().copied().unwrap_or_default() {
             "http" => self.value(table, "http", |value| plain(value, URL, is_url)).map(Probe::Http),
             "tcp" => self.value(table, "tcp", |value| plain(value, ADDRESS, is_address)).map(Probe::Tcp),
             "command" => self.value(table, "command", command).map(Probe::Command),
-            "unit" => self.value(table, "unit", own_unit).map(Probe::Unit),
+            "unit" => self.value(table, "unit", unit).map(Probe::Unit),
             "last-run" => self
-                .value(table, "last-run", |value| match own_unit(value)? {
+                .value(table, "last-run", |value| match unit(value)? {
                     timer if timer.ends_with(".timer") => Ok(timer),
                     _ => Err(wrong(value, "the name of a timer")),
                 })

@@ -153,14 +153,15 @@ fn values_that_could_do_harm_are_refused() {
         "[[check]]\nname = \"a\"\nhttp = \"http://\"",
         "[[check]]\nname = \"a\"\nhttp = \"http://user@h/\"",
         "[[check]]\nname = \"a\"\nhttp = \"http://h/ x\"",
-        "[[check]]\nname = \"a\"\nunit = \"other.service\"",
-        "[[check]]\nname = \"a\"\nlast-run = \"other.timer\"",
+        "[[check]]\nname = \"a\"\nunit = \"../other.service\"",
+        "[[check]]\nname = \"a\"\nlast-run = \"other\"",
         "[[check]]\nname = \"a\"\nlast-run = \"web.service\"",
         "[[check]]\nname = \"a\"\ntcp = \"h:1\"\nsuccesses = 0",
         "[[check]]\nname = \"a\"\ntcp = \"h:1\"\n[[check]]\nname = \"a\"\ntcp = \"h:1\"",
     ] {
         problems(&format!("{base}{bad}\n"));
     }
+    problems("format = 1\nactivate = \"reload\"\n");
     for unit in ["web", ".service", "a/b.service", "web.mount", "we b.service", "..service"] {
         problems(&format!("format = 1\nunits = [{unit:?}]\n"));
     }

@@ -41,6 +41,10 @@ pub enum Name {
     Sealed(Digest),
     /// A release that lost its name and is being removed.
     Gone(Digest),
+    /// A unit file of the app.
+    Unit(u8),
+    /// Its temporary beside it.
+    NewUnit(u8),
 }
 
 /// A directory whose entries are synced together.
@@ -52,6 +56,8 @@ pub enum Directory {
     App,
     /// `apps/<app>/releases/`
     Releases,
+    /// The service manager's.
+    Units,
 }
 
 impl Name {
@@ -61,6 +67,7 @@ impl Name {
             Self::Record(_) | Self::NewRecord(_) => Directory::Journal,
             Self::Link | Self::NewLink => Directory::App,
             Self::Staged(_) | Self::Sealed(_) | Self::Gone(_) => Directory::Releases,
+            Self::Unit(_) | Self::NewUnit(_) => Directory::Units,
         }
     }
 }
@@ -74,6 +81,8 @@ pub enum Content {
     Record(Rc<Record>),
     /// A symlink.
     Link(Digest),
+    /// A unit file of this release.
+    Unit(Digest),
     /// A tree of which the verified index is there.
     Begun,
     /// A tree, whole.
@@ -154,7 +163,9 @@ impl Disk {
 
     /// Forgets what is left of an earlier cut and only waits to be removed: no decision sees it, each use removes it.
     pub fn sweep(&mut self) {
-        let left = |name: &Name| matches!(name, Name::NewRecord(_) | Name::NewLink | Name::Gone(_));
+        let left = |name: &Name| {
+            matches!(name, Name::NewRecord(_) | Name::NewLink | Name::NewUnit(_) | Name::Gone(_))
+        };
         let names: Vec<Name> = self.live().keys().copied().filter(left).collect();
         for name in names {
             self.remove(name);

@@ -18,6 +18,8 @@ pub enum Act {
     Index(Digest),
     /// The tree is fetched and verified, then staged whole.
     Fetch(Digest),
+    /// The service manager is told to read the unit files.
+    Tell,
     /// A hook is about to run: from here until it returns nobody knows what runs.
     Unclear,
     /// The stop hook.
@@ -47,6 +49,7 @@ pub fn acts(step: &Step) -> Vec<Act> {
         Step::Seal { setup, .. } => disk(seal(setup.tree)),
         Step::Point { tree, .. } => disk(point(*tree)),
         Step::Unlink { .. } => disk(remove(Name::Link)),
+        Step::Place { tree, .. } => [disk(place(*tree)), vec![Act::Tell]].concat(),
         Step::Stop { tree, .. } => vec![Act::Unclear, Act::Stop(*tree)],
         Step::Start { tree, .. } => vec![Act::Unclear, Act::Start(*tree)],
         Step::Probe { tree, check, timeout, if_passed, if_failed, .. } => vec![Act::Probe {
@@ -118,6 +121,35 @@ pub fn point(tree: Digest) -> Vec<Call> {
         Call::Rename(Name::NewLink, Name::Link),
         Call::SyncDirectory(Directory::App),
     ]
+}
+
+/// More unit files than any one release has.
+pub const UNITS: u8 = 3;
+
+/// The unit files of a release: one that all releases have, and one that not all have.
+pub fn units_of(tree: &Digest) -> [u8; 2] {
+    [0, 1 + u8::from(tree.to_string() < "8".to_owned())]
+}
+
+/// `activate::place`
+pub fn place(tree: Option<Digest>) -> Vec<Call> {
+    let own = tree.map(|tree| (tree, units_of(&tree)));
+    let put = own.iter().flat_map(|(tree, files)| files.iter().map(|file| (*tree, *file))).flat_map(
+        |(tree, file)| {
+            let new = Name::NewUnit(file);
+            let content = Content::Unit(tree);
+            [
+                Call::Remove(new),
+                Call::Create(new),
+                Call::Write(new, content),
+                Call::SyncFile(new),
+                Call::Rename(new, Name::Unit(file)),
+                Call::SyncDirectory(Directory::Units),
+            ]
+        },
+    );
+    let stale = (0..UNITS).filter(|file| own.is_none_or(|(_, files)| !files.contains(file)));
+    put.chain(stale.flat_map(|file| remove(Name::Unit(file)))).collect()
 }
 
 /// `disk::seal`

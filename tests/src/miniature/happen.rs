@@ -17,7 +17,7 @@ use tidelock_protocol::time::Timestamp;
 
 use super::disk::{Call, Content, Kind, Name};
 use super::hands::{self, Act};
-use super::look::NOW;
+use super::look::{NOW, units};
 use super::state::{Agent, Behaviour, Deferred, One, Stage, State, World, digest_of};
 
 /// What lies further back is all the same: no back-off of [`MANY`] tries is longer, no deadline, no pause after a
@@ -156,6 +156,8 @@ impl World {
                         let one = &mut state.apps[place];
                         (one.disk, one.run, one.memory) = (disk.clone(), Run::Stopped, Memory::default());
                         one.disk.doubt();
+                        // The service manager reads the unit files before anything runs.
+                        one.known = one.units();
                         state.stage = if self.guard { Stage::Booting } else { Stage::Running };
                         state
                     })
@@ -229,7 +231,9 @@ impl World {
         let mut survives = true;
         for place in 0..now.apps.len() {
             now.apps[place].memory = Memory::default();
-            if let Some(tree) = now.apps[place].linked() {
+            now.apps[place].foreign |=
+                now.apps[place].linked().is_none() && !now.apps[place].known.is_empty();
+            if let Some(tree) = now.apps[place].linked().filter(|_| !now.apps[place].known.is_empty()) {
                 survives &= self.act(&mut now, place, &Act::Start(tree));
                 now.apps[place].memory = Memory::default();
                 if now.apps[place].run == Run::Unclear {
@@ -277,6 +281,7 @@ impl World {
                 }
                 one.memory.whole = Some(*tree);
             }
+            Act::Tell => one.known = one.units(),
             Act::Unclear => one.run = Run::Unclear,
             Act::Stop(_) => one.run = Run::Stopped,
             Act::Start(tree) => return self.start(one, place, *tree),
@@ -297,6 +302,7 @@ impl World {
     }
 
     fn start(&self, one: &mut One, place: usize, tree: Digest) -> bool {
+        one.foreign |= self.guard && one.known != units(Some(tree));
         let newest = one.committed().into_iter().next();
         let passed = |trial: &Trial| {
             newest.is_some_and(|newest| newest.serial == trial.serial && newest.setup.is(&trial.to))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tidelock::decide::model::{
     App, Check, Committed, Device, File, Hold, Mode, Offer, Pin, Recipe, Record, Space, Starter, Trial,
-    Wanted,
+    Units, Wanted,
 };
 use tidelock::decide::want::{Me, Signed, want};
 use tidelock_protocol::desired::{Build, Choice, Desired, IndexTarget, Release, Source, Tuning};
@@ -18,6 +18,7 @@ use tidelock_protocol::names::{AppName, Platform};
 use tidelock_protocol::time::{Now, Timestamp};
 
 use super::disk::{Content, Kind, Name};
+use super::hands::units_of;
 use super::state::{Behaviour, Fleet, One, State, Terms, Wish, World, digest_of};
 
 /// What time it always is: what a state remembers of the past moves instead, so that states stay few.
@@ -170,8 +171,20 @@ impl World {
                 _ => {}
             }
         }
+        if self.guard && app.current.is_none_or(|tree| app.sealed.contains(&tree)) {
+            app.units = match one.known == one.units() && one.known == units(app.current) {
+                true if one.known.is_empty() => Units::None,
+                true => Units::Placed,
+                false => Units::Other,
+            };
+        }
         app
     }
+}
+
+/// The unit files that belong to a release, or to none.
+pub(super) fn units(tree: Option<Digest>) -> BTreeMap<u8, Digest> {
+    tree.iter().flat_map(|tree| units_of(tree).map(|file| (file, *tree))).collect()
 }
 
 impl One {
@@ -213,6 +226,18 @@ impl One {
             Some(Record::Pin(pin)) => pin.clone(),
             _ => None,
         }
+    }
+
+    /// The unit files on the disk, of this release each; a torn one is of none.
+    pub fn units(&self) -> BTreeMap<u8, Digest> {
+        let of =
+            |content: &Content| if let Content::Unit(tree) = content { *tree } else { Digest::of(b"torn") };
+        let live = self.disk.live();
+        let units = live.iter().filter_map(|(name, content)| match name {
+            Name::Unit(file) => Some((*file, of(content))),
+            _ => None,
+        });
+        units.collect()
     }
 
     /// The tree that the link names.

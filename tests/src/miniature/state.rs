@@ -2,6 +2,8 @@
 //!
 //! Never here: what happens in it (`happen`), or which states are good (`crash::invariants`).
 
+use std::collections::BTreeMap;
+
 use tidelock::decide;
 use tidelock::decide::model::{Cause, Device, Hold, Memory, Run, Setup, Step, Wanted};
 use tidelock_protocol::digest::Digest;
@@ -101,7 +103,8 @@ pub struct Terms {
 pub struct World {
     /// The repository.
     pub fleet: Fleet,
-    /// Whether a service manager starts the apps at boot, after the guard: otherwise the agent starts them.
+    /// Whether the apps are units that a service manager starts at boot, after the guard: otherwise the agent starts
+    /// them by hooks.
     pub guard: bool,
     /// What may happen besides.
     pub freedom: Freedom,
@@ -212,8 +215,12 @@ pub struct One {
     pub run: Run,
     /// What the process remembers.
     pub memory: Memory,
+    /// The unit files that the service manager knows, of this release each.
+    pub known: BTreeMap<u8, Digest>,
     /// Which of the wishes the environment has.
     pub wish: usize,
+    /// What really happened: the service manager started a unit of another release than the link named.
+    pub foreign: bool,
     /// What really happened: starts of the release in trial since its trial was opened.
     pub started: u32,
     /// What really happened: a person went back from this, and nobody asked to try it again.

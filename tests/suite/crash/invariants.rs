@@ -34,6 +34,7 @@ pub const REACHED: Broken = "a wanted good release is reached";
 pub const COMES_TO_REST: Broken = "the agent comes to rest";
 pub const ENDLESS: Broken = "a device has a limited number of states";
 pub const LIVE: Broken = "the link names what was committed last, or a trial is open";
+pub const FOREIGN: Broken = "no unit of another release is started";
 pub const STAYS: Broken = "a release that was committed is left only for another wish or by a person";
 
 pub const HELD: Broken = "under a hold nothing new begins";
@@ -55,6 +56,9 @@ fn of_app(world: &World, place: usize, one: &One) -> Option<Broken> {
             || matches!(name, Name::Sealed(_)) && *content != Content::Whole
     };
     let whole = |tree| live.get(&Name::Sealed(tree)) == Some(&Content::Whole);
+    if one.foreign {
+        return Some(FOREIGN);
+    }
     let linked = one.linked();
     if linked.is_some_and(|tree| !whole(tree)) {
         return Some(SEALED);

@@ -5,7 +5,8 @@
 
 use tidelock::decide;
 use tidelock::decide::model::{
-    App, Cause, Committed, Device, Ground, Phase, Reason, Refusal, Run, Setback, Step, Trial, Want, Wanted,
+    App, Cause, Committed, Device, Ground, Phase, Reason, Refusal, Run, Setback, Step, Trial, Units, Want,
+    Wanted,
 };
 use tidelock_protocol::time::Now;
 use tidelock_tests::miniature::disk::{Call, Directory};
@@ -26,6 +27,7 @@ fn each_seeded_bug_is_caught_by_the_invariant_that_it_breaks() {
         trials_misled(),
         ends_mistaken(),
         at_boot(),
+        units(),
         effects(),
         orders(),
         people_unheard(),
@@ -314,7 +316,14 @@ fn at_boot() -> Vec<Bug> {
     let boots = |at_boot| Agent { at_boot, ..Agent::REAL };
     let world = || World::update(Behaviour::Panics, true, Freedom::POWER);
     vec![
-        ("the guard counts nothing", boots(|_, _| None), world(), must::COUNTED),
+        ("the guard does nothing", boots(|_, _| None), world(), must::FOREIGN),
+        ("the guard counts nothing", boots(not_counted), world(), must::COUNTED),
+        (
+            "the guard leaves a half-done swap of units",
+            boots(|device, now| decide::at_boot(&each(device.clone(), is_placed), now)),
+            World::update(Behaviour::Good, true, Freedom::POWER),
+            must::FOREIGN,
+        ),
         (
             "the guard never goes back",
             boots(|device, now| match decide::at_boot(device, now)? {
@@ -326,6 +335,38 @@ fn at_boot() -> Vec<Bug> {
             }),
             world(),
             must::ENDS,
+        ),
+    ]
+}
+
+fn not_counted(device: &Device, now: Now) -> Option<Step> {
+    decide::at_boot(device, now).filter(|step| !matches!(step, Step::Count { .. }))
+}
+
+fn is_placed(app: &mut App) {
+    if app.units == Units::Other {
+        app.units = Units::Placed;
+    }
+}
+
+/// Units that are not swapped with the link.
+fn units() -> Vec<Bug> {
+    vec![
+        (
+            "a release is started before its units are placed",
+            looks(|device| each(device, is_placed)),
+            World::update(Behaviour::Good, true, Freedom::POWER),
+            must::FOREIGN,
+        ),
+        (
+            "the service manager is not told of new units",
+            acts(|step| {
+                let mut acts = hands::acts(step);
+                acts.retain(|act| *act != Act::Tell);
+                acts
+            }),
+            World::first(Behaviour::Good, true, Freedom::POWER),
+            must::COMES_TO_REST,
         ),
     ]
 }

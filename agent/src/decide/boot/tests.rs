@@ -3,13 +3,13 @@
 use super::super::tests::{NOW, app, device, tree, trial, web};
 use super::super::trial::STARTS;
 use super::*;
-use crate::decide::model::{Committed, Run};
+use crate::decide::model::{Committed, Run, Starter, Units};
 
 /// A device that boots with the link at `b`, in trial after `starts` starts.
 fn in_trial(starts: u32) -> Device {
     let mut device = device(&["b", "a"]);
     let one = app(&mut device);
-    (one.current, one.run) = (Some(tree("b")), Run::Stopped);
+    (one.current, one.run, one.units) = (Some(tree("b")), Run::Stopped, Units::Placed);
     one.trial = Some(Trial { starts, ..trial(Some("a"), "b", Phase::Opened) });
     device
 }
@@ -27,6 +27,31 @@ fn a_start_in_trial_is_counted_before_it_is_made_and_only_once() {
     assert_eq!(trial, Trial { starts: STARTS, ..app(&mut device).trial.clone().unwrap() });
     app(&mut device).memory.counted = true;
     assert_eq!(at_boot(&device, NOW), None);
+}
+
+#[test]
+fn what_hooks_start_is_left_to_the_agent_that_starts_it() {
+    let mut device = in_trial(STARTS);
+    app(&mut device).units = Units::None;
+    app(&mut device).recipes.get_mut(&tree("b")).unwrap().as_mut().unwrap().starter = Starter::Agent;
+    assert_eq!(at_boot(&device, NOW), None);
+}
+
+#[test]
+fn units_that_are_not_those_of_the_linked_release_are_placed_before_anything_starts() {
+    let mut device = in_trial(0);
+    app(&mut device).units = Units::Other;
+    let place = |name: &str| Some(Step::Place { app: web(), tree: Some(tree(name)) });
+    assert_eq!(at_boot(&device, NOW), place("b"));
+    app(&mut device).trial.as_mut().unwrap().starts = STARTS;
+    assert!(matches!(at_boot(&device, NOW), Some(Step::Back { .. })), "the way back places its own");
+    let mut device = going_back(device);
+    app(&mut device).current = Some(tree("a"));
+    assert_eq!(at_boot(&device, NOW), place("a"));
+    app(&mut device).trial = None;
+    assert_eq!(at_boot(&device, NOW), place("a"));
+    app(&mut device).current = None;
+    assert_eq!(at_boot(&device, NOW), Some(Step::Place { app: web(), tree: None }));
 }
 
 #[test]

@@ -84,6 +84,8 @@ pub struct App {
     pub pin: Option<Pin>,
     /// What runs, as the service manager or the run record of this boot says.
     pub run: Run,
+    /// Its unit files in the service manager's directory.
+    pub units: Units,
     /// What this process remembers.
     pub memory: Memory,
 }
@@ -139,6 +141,18 @@ impl App {
     pub fn next_serial(&self) -> u64 {
         self.committed.first().map_or(1, |newest| newest.serial.saturating_add(1))
     }
+}
+
+/// The unit files of an app in the service manager's directory, held against the release that the link names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Units {
+    /// There are none, and there should be none: hooks start the app, or nothing does.
+    #[default]
+    None,
+    /// Exactly those of the release, and the service manager knows them: at boot it starts the app by itself.
+    Placed,
+    /// Others: of another release, a part of them, or such that the service manager was not told of.
+    Other,
 }
 
 /// What runs of an app. The hands keep it for the time of one boot (no fsync needed: a power cut stops everything):

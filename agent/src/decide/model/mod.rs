@@ -8,9 +8,10 @@ mod records;
 mod step;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use device::{
-    App, Check, Device, Memory, Mode, Outcome, Recipe, Run, Said, Space, Starter, Trouble, TroubleKind,
+    App, Check, Device, Memory, Mode, Outcome, Recipe, Run, Said, Space, Starter, Trouble, TroubleKind, Units,
 };
 pub use reason::{Reason, Why};
 pub use records::{

@@ -156,6 +156,7 @@ fn what_runs_is_forgotten_with_the_boot() {
         run: Run::Started { tree: setup.tree, at: Duration::from_secs(1) },
         said: BTreeMap::from([("http".to_owned(), said)]),
         trouble: None,
+        untold: true,
     };
     journal.keep_running(&lock, &web(), &running).unwrap();
     assert_eq!(journal.running(&web()), running);

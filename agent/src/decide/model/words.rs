@@ -1,0 +1,59 @@
+//! Steps in words: the log, observe mode and the golden scenarios say them so.
+//!
+//! Never here: why a step is taken (`reason`).
+
+use std::fmt;
+
+use super::Step;
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rest { again: None } => f.write_str("rest"),
+            Self::Rest { again: Some(again) } => write!(f, "rest, ask again in {} s", again.as_secs()),
+            Self::Wait { pause } => write!(f, "wait {} s", pause.as_secs()),
+            Self::Index { app, index, .. } => write!(f, "{app}: fetch the index {}", index.name),
+            Self::Fetch { app, tree, reuse, .. } => {
+                write!(f, "{app}: fetch tree {}", tree.short())?;
+                reuse.map_or(Ok(()), |reuse| write!(f, ", reusing {}", reuse.short()))
+            }
+            Self::Seal { app, setup } => write!(f, "{app}: seal {setup}"),
+            Self::Open { app, trial } => match &trial.from {
+                Some(from) => write!(f, "{app}: open the trial of {}, from {from}", trial.to),
+                None => write!(f, "{app}: open the trial of {}, the first install", trial.to),
+            },
+            Self::Stop { app, tree, .. } => write!(f, "{app}: stop tree {}", tree.short()),
+            Self::Point { app, tree } => write!(f, "{app}: point at tree {}", tree.short()),
+            Self::Unlink { app } => write!(f, "{app}: remove the link"),
+            Self::Place { app, tree: Some(tree) } => {
+                write!(f, "{app}: place the units of tree {}", tree.short())
+            }
+            Self::Place { app, tree: None } => write!(f, "{app}: remove the units"),
+            Self::Count { app, trial } => write!(f, "{app}: count start {} of {}", trial.starts, trial.to),
+            Self::Start { app, tree, .. } => write!(f, "{app}: start tree {}", tree.short()),
+            Self::Probe { app, check, .. } => write!(f, "{app}: run the check {check}"),
+            Self::Commit { app, committed } => match committed.first() {
+                Some(newest) => write!(f, "{app}: commit {}", newest.setup),
+                None => write!(f, "{app}: commit nothing"),
+            },
+            Self::Back { app, trial } => write!(f, "{app}: record the way back from {}", trial.to),
+            Self::Refuse { app, refusals, .. } => match refusals.first() {
+                Some(newest) => write!(f, "{app}: refuse {}", newest.setup),
+                None => write!(f, "{app}: refuse nothing"),
+            },
+            Self::Defer { app, setback } => {
+                write!(f, "{app}: put off {}, without verdict (try {})", setback.setup, setback.tries)
+            }
+            Self::Close { app } => write!(f, "{app}: close the trial"),
+            Self::Decline { app } => write!(f, "{app}: decline the rollback"),
+            Self::Forget { app } => write!(f, "{app}: forget refusals and back-off"),
+            Self::Unhold { app } => write!(f, "{app}: end the hold, whose time is over"),
+            Self::UnholdAll => f.write_str("end the hold of the whole device, whose time is over"),
+            Self::Unpin { app } => write!(f, "{app}: end the pin, whose time is over"),
+            Self::Prune { app, tree } => {
+                write!(f, "{app}: remove tree {}, which nothing needs", tree.short())
+            }
+            Self::Discard { app, tree } => write!(f, "{app}: remove the unfinished tree {}", tree.short()),
+        }
+    }
+}

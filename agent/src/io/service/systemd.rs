@@ -1,0 +1,229 @@
+//! systemd, asked through its own program: what it knows of units, and what it should do with them.
+//!
+//! Never here: which unit, when, or what an answer means.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Ended, Job, Rest, Stopped, run};
+use crate::decide::model::Outcome;
+use crate::io::clock;
+use crate::io::user;
+use crate::io::wake::Wake;
+
+/// Who starts apps on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supervisor {
+    /// systemd: units of releases, and everything else that runs in units of its own.
+    Systemd,
+    /// Whoever runs the agent: hooks alone, in process groups.
+    Hooks,
+}
+
+/// A unit as systemd sees it at this moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// `loaded`, `not-found`, `masked`, …
+    pub load: String,
+    /// Of a service: `simple`, `oneshot`, `notify`, …
+    pub kind: String,
+    /// `active`, `inactive`, `failed`, …
+    pub active: String,
+    /// In more words: `running`, `exited`, `auto-restart`, …
+    pub sub: String,
+    /// How it ended last: `success`, `exit-code`, …
+    pub result: String,
+    /// How often systemd restarted it by itself since somebody started it.
+    pub restarts: u32,
+    /// Whether something is about to happen to it.
+    pub has_job: bool,
+    /// What it starts, of a timer or a socket.
+    pub triggers: String,
+    /// Time since boot when it last became active; zero: never.
+    pub since: Duration,
+    /// Time since boot when its main process last ended; zero: never.
+    pub exited: Duration,
+}
+
+const PROPERTIES: &str = "--property=Id,LoadState,Type,ActiveState,SubState,Result,NRestarts,Job,Triggers,\
+                          ActiveEnterTimestampMonotonic,ExecMainExitTimestampMonotonic";
+/// How long systemd may take for what takes it no time.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+impl Supervisor {
+    /// systemd where it runs this machine and obeys the agent, and the agent works on the machine itself.
+    pub fn of(root: &Path) -> Self {
+        let booted = Path::new("/run/systemd/system").is_dir();
+        if booted && user::is_root() && root == Path::new("/") { Self::Systemd } else { Self::Hooks }
+    }
+}
+
+impl Shown {
+    /// Whether it runs, is about to, or did what it was started for.
+    pub fn is_alive(&self) -> bool {
+        let ended_well = self.active == "inactive" && self.result == "success" && !self.exited.is_zero();
+        let done = ended_well && self.kind == "oneshot";
+        self.has_job
+            || done
+            || matches!(self.active.as_str(), "active" | "activating" | "reloading" | "refreshing")
+    }
+}
+
+/// What systemd knows of `units`, by their names; of a pattern every unit that it knows.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn show(units: &BTreeSet<String>) -> io::Result<BTreeMap<String, Shown>> {
+    if units.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut command = Command::new("systemctl");
+    let command = command.args(["show", PROPERTIES, "--"]).args(units).stdin(Stdio::null());
+    let output = command.output()?;
+    let now = clock_gettime(ClockId::Monotonic);
+    let monotonic = Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0));
+    // systemd counts no sleep; everything here does.
+    let asleep = clock::since_boot().saturating_sub(monotonic);
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(io::Error::other(format!("systemctl show: {said}")));
+    }
+    Ok(read(&String::from_utf8_lossy(&output.stdout), asleep))
+}
+
+/// Lets systemd read the unit files again.
+///
+/// # Errors
+/// It did not; or the agent was asked to end.
+pub fn read_again(wake: &Wake) -> Result<Ended, Stopped> {
+    tell(&["daemon-reload"], &BTreeSet::new(), PATIENCE, wake)
+}
+
+/// Starts `units` and waits until they are up, each by what its type means by that.
+///
+/// # Errors
+/// The agent was asked to end.
+pub fn start(units: &BTreeSet<String>, timeout: Duration, wake: &Wake) -> Result<Ended, Stopped> {
+    // What failed too often a while ago may be started again now. Units that never failed are no error.
+    tell(&["reset-failed"], units, PATIENCE, wake)?;
+    telling(tell(&["start"], units, timeout, wake)?, units)
+}
+
+/// Lets `units` read their files again.
+///
+/// # Errors
+/// The agent was asked to end.
+pub fn reload(units: &BTreeSet<String>, timeout: Duration, wake: &Wake) -> Result<Ended, Stopped> {
+    telling(tell(&["reload-or-restart"], units, timeout, wake)?, units)
+}
+
+/// Stops `units` and waits until they are.
+///
+/// # Errors
+/// The agent was asked to end.
+pub fn stop(units: &BTreeSet<String>, timeout: Duration, wake: &Wake) -> Result<Ended, Stopped> {
+    tell(&["stop"], units, timeout, wake)
+}
+
+/// What systemd says of units that are not as they should be, and the last lines of what they said.
+pub fn story(units: &BTreeSet<String>) -> String {
+    let mut command = Command::new("systemctl");
+    let command = command.args(["status", "--no-pager", "--full", "--lines=20", "--"]).args(units);
+    let output = command.stdin(Stdio::null()).env("SYSTEMD_COLORS", "0").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    super::plain(text.unwrap_or_default().trim())
+}
+
+/// A failure with what systemd knows of it.
+fn telling(ended: Ended, units: &BTreeSet<String>) -> Result<Ended, Stopped> {
+    Ok(match ended.outcome {
+        Outcome::Passed => ended,
+        Outcome::Failed => Ended::failed(format!("{}\n{}", ended.output, story(units))),
+    })
+}
+
+fn tell(words: &[&str], units: &BTreeSet<String>, timeout: Duration, wake: &Wake) -> Result<Ended, Stopped> {
+    let words = ["systemctl"].iter().chain(words).map(|word| (*word).to_owned());
+    let command: Vec<String> = words.chain(units.iter().cloned()).collect();
+    let (directory, environment) = ("/".into(), BTreeMap::new());
+    run(&Job { command: &command, directory, environment, user: None, timeout, rest: Rest::Ends }, wake)
+}
+
+/// Reads what `systemctl show` says: `Key=value` lines, an empty one between two units.
+fn read(text: &str, asleep: Duration) -> BTreeMap<String, Shown> {
+    let time = |value: &str| match value.parse() {
+        Ok(0) | Err(_) => Duration::ZERO,
+        Ok(microseconds) => Duration::from_micros(microseconds) + asleep,
+    };
+    let unit = |block: &str| {
+        let mut name = None;
+        let mut shown = Shown::default();
+        for (key, value) in block.lines().filter_map(|line| line.split_once('=')) {
+            match key {
+                "Id" => name = Some(value.to_owned()),
+                "LoadState" => value.clone_into(&mut shown.load),
+                "Type" => value.clone_into(&mut shown.kind),
+                "ActiveState" => value.clone_into(&mut shown.active),
+                "SubState" => value.clone_into(&mut shown.sub),
+                "Result" => value.clone_into(&mut shown.result),
+                "NRestarts" => shown.restarts = value.parse().unwrap_or(0),
+                "Job" => shown.has_job = !matches!(value, "" | "0"),
+                "Triggers" => value.clone_into(&mut shown.triggers),
+                "ActiveEnterTimestampMonotonic" => shown.since = time(value),
+                "ExecMainExitTimestampMonotonic" => shown.exited = time(value),
+                _ => {}
+            }
+        }
+        name.map(|name| (name, shown))
+    };
+    text.split("\n\n").filter_map(unit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_read_as_systemctl_shows_them() {
+        let text = "Result=success\nNRestarts=2\nExecMainExitTimestampMonotonic=0\nId=a.service\nTriggers=\nLoadState=loaded\nActiveState=active\nSubState=running\nActiveEnterTimestampMonotonic=5000000\nJob=12\n\nTriggers=a.service\nId=a.timer\nLoadState=not-found\nActiveState=inactive\nSubState=dead\n";
+        let found = read(text, Duration::from_secs(7));
+        assert_eq!(found.len(), 2);
+        let service = &found["a.service"];
+        assert_eq!((service.restarts, service.has_job, service.since), (2, true, Duration::from_secs(12)));
+        assert_eq!(service.exited, Duration::ZERO);
+        assert_eq!((service.load.as_str(), service.sub.as_str()), ("loaded", "running"));
+        assert_eq!(found["a.timer"].triggers, "a.service");
+        assert!(service.is_alive() && !found["a.timer"].is_alive());
+        assert!(read("", Duration::ZERO).is_empty());
+    }
+
+    #[test]
+    fn a_unit_is_alive_while_it_runs_and_after_it_did_its_work() {
+        let unit = |active: &str, result: &str, exited| Shown {
+            active: active.into(),
+            kind: "oneshot".into(),
+            result: result.into(),
+            exited: Duration::from_secs(exited),
+            ..Shown::default()
+        };
+        assert!(unit("active", "success", 0).is_alive());
+        assert!(unit("activating", "exit-code", 3).is_alive());
+        assert!(unit("inactive", "success", 3).is_alive(), "a oneshot that ended well");
+        assert!(!unit("inactive", "success", 0).is_alive(), "nobody started it");
+        let stopped = Shown { kind: "simple".into(), ..unit("inactive", "success", 3) };
+        assert!(!stopped.is_alive(), "somebody stopped it");
+        assert!(!unit("inactive", "exit-code", 3).is_alive());
+        assert!(!unit("failed", "exit-code", 3).is_alive());
+        assert!(Shown { has_job: true, ..unit("inactive", "success", 0) }.is_alive());
+    }
+
+    #[test]
+    fn another_root_has_no_service_manager() {
+        assert_eq!(Supervisor::of(Path::new("/nowhere")), Supervisor::Hooks);
+    }
+}
