@@ -1,24 +1,31 @@
-//! The pipeline: one thread asks and checks, one inflates, the caller's writes. Between them stand short queues, so a
-//! slow stage makes the others wait and memory stays flat. Each stage hands its error on and ends; none waits for a
-//! stage that is gone.
+//! The pipeline: one thread asks and checks, one inflates, the caller's writes. Blocks go from hand to hand, so a slow
+//! stage makes the others wait, and two buffers of each kind go round until the last block: memory stays flat. Each
+//! stage hands its error on and ends; none waits for a stage that is gone.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use flate2::{Decompress, FlushDecompress, Status};
 use tidelock_protocol::index::DEFLATE_END;
+use tidelock_protocol::limits::BLOCK_RAW_BYTES;
 
 use super::Error;
 use super::ranges::{Fetched, Source};
 
-/// Blocks that wait between two stages: 2 × (320 + 256) KiB at most.
-const WAITING: usize = 2;
+/// Blocks that wait between two stages, beside the one that each has at hand: what comes before is queued by the socket
+/// already, what comes after by the page cache. Two made the peak of large blocks 0.6 MiB higher.
+const WAITING: usize = 0;
+/// Buffers of one kind at most: one being filled, one being emptied.
+const BUFFERS: usize = WAITING + 2;
+
+/// Buffers that were emptied, on their way back to the stage that fills them: freed and asked for again, they would be
+/// scattered over the heap of each thread.
+pub(super) struct Spares(Receiver<Vec<u8>>);
 
 /// The wanted blocks, inflated, in their order.
 pub(super) struct Incoming {
     blocks: Receiver<Result<(u64, Vec<u8>), Error>>,
-    /// Buffers that were read, on their way back.
-    spare: SyncSender<Vec<u8>>,
+    emptied: SyncSender<Vec<u8>>,
 }
 
 /// Runs the pipeline while `consume` takes blocks.
@@ -29,18 +36,19 @@ pub(super) fn with_blocks<T>(
     thread::scope(|scope| {
         let (fetched, to_inflate) = sync_channel(WAITING);
         let (inflated, blocks) = sync_channel(WAITING);
-        let (spare, spares) = sync_channel(WAITING + 2);
+        let (read, compressed) = sync_channel(BUFFERS);
+        let (emptied, raw) = sync_channel(BUFFERS);
         let begin = |name: &str| thread::Builder::new().name(name.to_owned());
         let fetch = move || {
-            if let Err(error) = source.send(&fetched) {
+            if let Err(error) = source.send(&fetched, &Spares(compressed)) {
                 // Nobody there: an earlier error is on its way already.
                 let _ = fetched.send(Err(error));
             }
         };
         begin("fetch").spawn_scoped(scope, fetch).map_err(|_| Error::Thread("could not begin"))?;
-        let inflate = move || stage(&to_inflate, &inflated, &spares);
+        let inflate = move || stage(&to_inflate, &read, &inflated, &Spares(raw));
         begin("inflate").spawn_scoped(scope, inflate).map_err(|_| Error::Thread("could not begin"))?;
-        consume(Incoming { blocks, spare })
+        consume(Incoming { blocks, emptied })
     })
 }
 
@@ -58,21 +66,34 @@ impl Incoming {
     /// Gives a buffer back for the next block.
     pub(super) fn give_back(&self, buffer: Vec<u8>) {
         // The other stage may have ended with the last block.
-        let _ = self.spare.try_send(buffer);
+        let _ = self.emptied.try_send(buffer);
+    }
+}
+
+impl Spares {
+    /// A buffer of `length` bytes, whatever they are; a new one has room for `most`, so that it never moves.
+    pub(super) fn take(&self, length: usize, most: u32) -> Vec<u8> {
+        let new = |_| Vec::with_capacity(usize::try_from(most).unwrap_or(length));
+        let mut buffer = self.0.try_recv().unwrap_or_else(new);
+        buffer.resize(length, 0);
+        buffer
     }
 }
 
 fn stage(
     fetched: &Receiver<Result<Fetched, Error>>,
+    read: &SyncSender<Vec<u8>>,
     inflated: &SyncSender<Result<(u64, Vec<u8>), Error>>,
-    spares: &Receiver<Vec<u8>>,
+    spares: &Spares,
 ) {
     let mut state = Decompress::new(false);
     for block in fetched {
         let raw = block.and_then(|block| {
-            let mut raw = spares.try_recv().unwrap_or_default();
-            raw.resize(block.raw_length, 0);
-            if inflate(&mut state, &block.bytes, &mut raw) {
+            let mut raw = spares.take(block.raw_length, BLOCK_RAW_BYTES);
+            let fits = inflate(&mut state, &block.bytes, &mut raw);
+            // The other stage may have ended with the last block.
+            let _ = read.try_send(block.bytes);
+            if fits {
                 Ok((block.number, raw))
             } else {
                 Err(Error::Inflate { number: block.number, raw: block.raw_length })

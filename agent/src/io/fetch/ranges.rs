@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::index::Blocks;
+use tidelock_protocol::limits::BLOCK_BYTES;
 use tidelock_protocol::release::File;
 
 use super::super::http::{self, Answer, Ask, Body, Http};
 use super::bits::Bits;
+use super::inflate::Spares;
 use super::staged::{Index, Inflated};
 use super::{Error, Traffic};
 
@@ -70,7 +72,11 @@ fn length(file: &File, found: u64) -> Error {
 
 impl Source<'_> {
     /// Sends the wanted blocks in order; returns early when nobody takes them.
-    pub(super) fn send(&self, out: &SyncSender<Result<Fetched, Error>>) -> Result<(), Error> {
+    pub(super) fn send(
+        &self,
+        out: &SyncSender<Result<Fetched, Error>>,
+        spares: &Spares,
+    ) -> Result<(), Error> {
         let mut runs = Runs { blocks: self.blocks()?, wanted: self.wanted, number: 0, ahead: None };
         let mut blocks = self.blocks()?;
         let mut stream: Option<Stream<'_>> = None;
@@ -89,7 +95,9 @@ impl Source<'_> {
                 stream = Some(self.ask(&mut runs)?);
             }
             let Some(stream) = &mut stream else { continue };
-            let bytes = stream.take(&block.bytes)?;
+            let length = usize::try_from(block.bytes.end - block.bytes.start).unwrap_or(0);
+            let mut bytes = spares.take(length, BLOCK_BYTES);
+            stream.read(block.bytes.start, &mut bytes)?;
             if Digest::of(&bytes) != block.sha256 {
                 let (name, Range { start, end }) = (self.bundle.name.clone(), block.bytes);
                 return Err(Error::Block { name, number, start, end });
@@ -169,14 +177,12 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// The bytes of `range`; what lies before them is skipped.
-    fn take(&mut self, range: &Range<u64>) -> Result<Vec<u8>, Error> {
-        self.skip(range.start)?;
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
-        let read = self.body.read_exact(&mut bytes);
+    /// The bytes from `start` on; what lies before them is skipped.
+    fn read(&mut self, start: u64, bytes: &mut [u8]) -> Result<(), Error> {
+        self.skip(start)?;
+        let read = self.body.read_exact(bytes);
         self.note(bytes.len() as u64);
-        read.map_err(|error| http::Error::from_io(&self.path, error))?;
-        Ok(bytes)
+        Ok(read.map_err(|error| http::Error::from_io(&self.path, error))?)
     }
 
     fn skip(&mut self, to: u64) -> Result<(), Error> {
