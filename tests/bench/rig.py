@@ -94,6 +94,12 @@ def written(loop):
     return int(pathlib.Path(f"/sys/block/{loop}/stat").read_text().split()[6]) * 512
 
 
+def empty_log(mount):
+    """Has a file system write what its log holds to its place: what is written later is of what is done later."""
+    quiet("fsfreeze", "-f", mount)
+    quiet("fsfreeze", "-u", mount)
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
