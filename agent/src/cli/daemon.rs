@@ -77,6 +77,7 @@ fn serve(mut session: Session) -> Result<Status, Failure> {
     drop(Publisher::peek(&session.site)?);
     disk::create_directories(&session.site.paths.journal())?;
     session.wake.watch(&session.site.paths.journal());
+    session.wake.serve();
     let site = &session.site;
     ::log::info!(
         "{} in environment {} asks {}",

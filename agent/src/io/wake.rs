@@ -35,7 +35,11 @@ pub enum Woken {
 pub struct Wake {
     stop: Arc<AtomicBool>,
     poke: Arc<AtomicBool>,
+    /// While it is set a wish to end ends the process by the signal itself, as a shell expects of a command.
     mortal: Arc<AtomicBool>,
+    /// The same with status 0, as a supervisor expects of a service.
+    leaving: Arc<AtomicBool>,
+    is_service: bool,
     signals: UnixStream,
     intents: Option<OwnedFd>,
 }
@@ -48,15 +52,21 @@ impl Wake {
     pub fn listen() -> io::Result<Self> {
         let (signals, write) = UnixStream::pair()?;
         signals.set_nonblocking(true)?;
-        let [stop, poke, mortal] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
+        let [stop, poke, mortal, leaving] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
         for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register_conditional_shutdown(signal, 0, Arc::clone(&leaving))?;
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&mortal))?;
         }
         for (signal, flag) in [(SIGTERM, &stop), (SIGINT, &stop), (SIGUSR1, &poke)] {
             signal_hook::flag::register(signal, Arc::clone(flag))?;
             signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
         }
-        Ok(Self { stop, poke, mortal, signals, intents: None })
+        Ok(Self { stop, poke, mortal, leaving, is_service: false, signals, intents: None })
+    }
+
+    /// From now on this process is a service: asked to end, it ends with status 0 wherever it is.
+    pub fn serve(&mut self) {
+        self.is_service = true;
     }
 
     /// Listens to records that get or lose their name in `journal` as well. One that cannot be watched is only not listened to:
@@ -73,12 +83,13 @@ impl Wake {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Does `work`, which waits for others and hears nothing meanwhile: a wish to end then ends the process itself, as a
+    /// Does `work`, which waits for others and hears nothing meanwhile: a wish to end then ends the process there, as a
     /// crash would, from which every record on disk leads on.
     pub fn mortal<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.mortal.store(true, Ordering::SeqCst);
+        let ends = if self.is_service { &self.leaving } else { &self.mortal };
+        ends.store(true, Ordering::SeqCst);
         let done = work();
-        self.mortal.store(false, Ordering::SeqCst);
+        ends.store(false, Ordering::SeqCst);
         done
     }
 
