@@ -36,8 +36,8 @@ pub enum Fault {
     Corrupt(u64),
     /// After so many bytes nothing more comes, and the connection stays.
     Stall(u64),
-    /// One byte at a time, a tenth of a second apart.
-    Trickle,
+    /// So many bytes at a time, a tenth of a second apart.
+    Trickle(usize),
     /// The server never learns of the Range.
     NoRange,
     /// The range in the answer's head is another one than was asked for.
@@ -335,7 +335,7 @@ fn pass_on(
     let mut chunk = [0; 16 * 1024];
     loop {
         let size = match fault {
-            Some(Fault::Trickle) => 1,
+            Some(Fault::Trickle(few)) => few,
             Some(Fault::Cut(end) | Fault::Truncate(end) | Fault::Stall(end)) => {
                 usize::try_from(end - *sent).unwrap_or(usize::MAX).min(chunk.len())
             }
@@ -359,7 +359,7 @@ fn pass_on(
                     return Err(io::ErrorKind::ConnectionAborted.into());
                 }
             },
-            Some(Fault::Trickle) if read > 0 => std::thread::sleep(Duration::from_millis(100)),
+            Some(Fault::Trickle(_)) if read > 0 => std::thread::sleep(Duration::from_millis(100)),
             _ if read == 0 => return Ok(()),
             _ => {}
         }

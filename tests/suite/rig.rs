@@ -138,7 +138,7 @@ fn slow_faults_stay_until_the_client_leaves() {
     let proxy = Proxy::before(nginx.address(), None);
     let address = proxy.url().strip_prefix("http://").unwrap().to_owned();
     for (fault, least, most) in
-        [(Fault::Stall(10), 10, 10), (Fault::Trickle, 1, 20), (Fault::Endless, 1_000_000, usize::MAX)]
+        [(Fault::Stall(10), 10, 10), (Fault::Trickle(1), 1, 20), (Fault::Endless, 1_000_000, usize::MAX)]
     {
         proxy.times(1, "file", fault.clone());
         let mut stream = std::net::TcpStream::connect(&address).unwrap();

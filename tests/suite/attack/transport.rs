@@ -52,7 +52,7 @@ attacks! {
     }
 
     a_slow_loris_is_left(world) {
-        assert_eq!(kind(&mut world, "2.snapshot", Fault::Trickle), Some(http::Kind::Slow));
+        assert_eq!(kind(&mut world, "2.snapshot", Fault::Trickle(1)), Some(http::Kind::Slow));
     }
 
     a_silent_server_is_left(world) {

@@ -86,6 +86,23 @@ fn a_range_that_is_not_the_one_asked_for_is_refused() {
 }
 
 #[test]
+fn an_answer_slower_than_the_minimum_speed_is_not_waited_for() {
+    let site = coming("slow", 100_000);
+    site.proxy.always(".tar.gz", Fault::Trickle(1));
+    let said = site.stays();
+    assert!(said.contains("slower than the minimum speed"), "{said}");
+    site.proxy.heal();
+    site.arrives();
+}
+
+#[test]
+fn an_answer_that_is_slow_and_not_too_slow_arrives() {
+    let site = coming("slow-enough", 40_000);
+    site.proxy.always(".tar.gz", Fault::Trickle(100));
+    site.arrives();
+}
+
+#[test]
 fn faults_of_metadata_change_nothing_either() {
     let site = coming("metadata", 1000);
     for (part, fault) in [
