@@ -29,6 +29,7 @@ pub(super) enum Status {
     Error = 1,
     Usage = 2,
     Refused = 3,
+    Timeout = 4,
     Busy = 5,
     News = 10,
 }
@@ -71,6 +72,9 @@ impl Failure {
         match self {
             Self::Refused(_) => Status::Refused,
             Self::Busy { .. } | Self::NotYet { .. } => Status::Busy,
+            Self::Trust(failure) | Self::Turn(turn::Error::Connection(failure)) if failure.is_timeout() => {
+                Status::Timeout
+            }
             _ => Status::Error,
         }
     }

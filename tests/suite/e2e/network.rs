@@ -1,7 +1,12 @@
 //! A bad network: whatever it does to a release, the device has a whole one, and gets the new one when it is over.
 //! Faults stand in the order in which a device asks: what it has verified it does not ask for again.
 
+use std::fs;
+use std::net::TcpListener;
+
 use tidelock_tests::faults::Fault;
+use tidelock_tests::programs::Ours;
+use tidelock_tests::world::Device;
 
 use super::site::{Front, Plan, Site, noise};
 
@@ -100,6 +105,35 @@ fn an_answer_that_is_slow_and_not_too_slow_arrives() {
     let site = coming("slow-enough", 40_000);
     site.proxy.always(".tar.gz", Fault::Trickle(100));
     site.arrives();
+}
+
+#[test]
+fn a_server_that_does_not_answer_in_time_is_a_timeout_to_every_command_that_asks_it() {
+    let site = Site::new("timeout");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", silent.local_addr().unwrap());
+    let of = |name: &str| {
+        let device = Device::new(&site.room.join(name), Ours::Agent);
+        device.trusts(&site.authority.certificate());
+        device
+    };
+    let devices = ["check", "update"].map(|command| (command, of(command)));
+    let config = "etc/tidelock/config.toml";
+    for (_, device) in &devices {
+        device.join(&site.url(), &site.fleet);
+        let text = fs::read_to_string(device.root().join(config)).unwrap();
+        fs::write(device.root().join(config), text.replace(&site.url(), &url)).unwrap();
+    }
+    let ran = std::thread::scope(|scope| {
+        let asks = devices.map(|(command, device)| scope.spawn(move || device.run(&[command])));
+        let (device, hash) = (of("join"), site.fleet.root_sha256());
+        let join = device.run(&["join", &url, "--root-sha256", &hash, "--env", "staging"]);
+        assert!(!device.root().join(config).exists(), "{}", join.said());
+        [vec![join], asks.map(|ask| ask.join().unwrap()).into()].concat()
+    });
+    for ran in ran {
+        assert!(ran.code == 4 && ran.stderr.contains("no answer in time"), "{}: {}", ran.code, ran.said());
+    }
 }
 
 #[test]

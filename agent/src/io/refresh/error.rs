@@ -116,6 +116,12 @@ impl Failure {
         }
     }
 
+    /// Whether the publisher was there, and did not answer in time.
+    pub fn is_timeout(&self) -> bool {
+        let Self::Http(error) = self else { return false };
+        matches!(error.kind(), Some(http::Kind::TimedOut | http::Kind::Slow))
+    }
+
     /// How long the server asks to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
