@@ -86,7 +86,7 @@ impl Fetching {
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Report, Error> {
         let (staging, running) = (self.staging(to), running.map(|name| self.staging(name)));
-        fetch::index(&self.http, &files.index, &files.tree, &staging)?;
+        fetch::index(&self.http, &files.index, &files.tree, &staging, running.as_deref())?;
         let job = Job {
             index: &files.index,
             bundle: &files.bundle,

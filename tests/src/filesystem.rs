@@ -68,6 +68,20 @@ impl Mounted {
         &self.at
     }
 
+    /// Lets no more than `left` bytes be free.
+    ///
+    /// # Panics
+    /// When less is free already, or nothing can be written.
+    pub fn fill_but(&self, left: u64) {
+        let directory = std::fs::File::open(&self.at).unwrap();
+        rustix::fs::syncfs(&directory).unwrap();
+        let space = rustix::fs::fstatvfs(&directory).unwrap();
+        let ballast = (space.f_bavail * space.f_frsize).checked_sub(left).unwrap();
+        let file = std::fs::File::create(self.at.join("ballast")).unwrap();
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, ballast).unwrap();
+        rustix::fs::syncfs(&directory).unwrap();
+    }
+
     /// Nothing can be written from now on.
     ///
     /// # Panics

@@ -50,7 +50,7 @@ impl World {
         let index = lay(&self.scratch.join("public"), "x.index", &gzip(text));
         let bundle = lay(&self.scratch.join("public"), "x.tar.gz", bundle);
         let tree = &Digest::of(listing(text));
-        let error = match fetch::index(&self.http, &index, tree, &self.staging()) {
+        let error = match fetch::index(&self.http, &index, tree, &self.staging(), None) {
             Err(error) => error,
             Ok(_) => {
                 let (index, bundle, staging) = (&index, &bundle, &self.staging());
@@ -298,7 +298,7 @@ fn an_index_that_is_a_bomb() {
     let refused = |text: &[u8]| {
         let index = lay(&world.scratch.join("public"), "x.index", &gzip(text));
         assert!(index.length < 1_000_000);
-        of_index(fetch::index(&world.http, &index, &Digest::of(b""), &world.staging()).unwrap_err())
+        of_index(fetch::index(&world.http, &index, &Digest::of(b""), &world.staging(), None).unwrap_err())
     };
     assert!(matches!(refused(&vec![b'x'; 80 << 20]), index::Error::Shape { line: 1, .. }));
     let line = format!("d {}\n", "x".repeat(20_000));
@@ -378,7 +378,7 @@ fn an_index_that_is_no_gzip() {
     let world = World::new();
     for bytes in [&b""[..], b"tidelock-index 1 x\n--\n", b"\x1f\x8b\x08", &[0; 100]] {
         let index = lay(&world.scratch.join("public"), "x.index", bytes);
-        let error = fetch::index(&world.http, &index, &Digest::of(b""), &world.staging()).unwrap_err();
+        let error = fetch::index(&world.http, &index, &Digest::of(b""), &world.staging(), None).unwrap_err();
         assert!(matches!(of_index(error), index::Error::Read(_) | index::Error::Header { .. }));
     }
 }

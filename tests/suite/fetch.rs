@@ -262,7 +262,8 @@ fn an_index_is_checked_before_it_is_kept() {
     let files = rig.publish(&tree, "one");
     let public = rig.scratch.join("public").join(files.index.path());
     let good = fs::read(&public).unwrap();
-    let index = |files: &Published| fetch::index(&rig.http, &files.index, &files.tree, &rig.staging("x"));
+    let index =
+        |files: &Published| fetch::index(&rig.http, &files.index, &files.tree, &rig.staging("x"), None);
     fs::write(&public, &good[..good.len() - 1]).unwrap();
     assert!(matches!(index(&files), Err(Error::Length { .. })));
     let mut bad = good.clone();
@@ -281,7 +282,7 @@ fn an_index_is_checked_before_it_is_kept() {
 fn the_need_shrinks_with_what_is_staged() {
     let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
-    let need = || fetch::index(&rig.http, &files.index, &files.tree, &rig.staging("a")).unwrap();
+    let need = || fetch::index(&rig.http, &files.index, &files.tree, &rig.staging("a"), None).unwrap();
     let before = need();
     let bytes: usize =
         tree.0.values().map(|node| if let Node::File(_, bytes) = node { bytes.len() } else { 0 }).sum();

@@ -45,6 +45,30 @@ fn a_reflinked_file_costs_no_room() {
 }
 
 #[test]
+fn a_large_release_changes_where_there_is_room_for_the_change_alone_if_blocks_can_be_shared() {
+    for kind in [Kind::Xfs, Kind::Btrfs, Kind::Ext4 { megabytes: 64, inodes: 4000 }] {
+        let mounted = Mounted::new(kind);
+        let rig = Fetching::start().on(mounted.path(), Reuse::Auto);
+        let mut tree = tree();
+        let first = rig.publish(&tree, "one");
+        rig.fetch(&first, "a", None).unwrap();
+        tree.content("heavy/03")[700_000] ^= 1;
+        let second = rig.publish(&tree, "two");
+        mounted.fill_but(12 << 20);
+        let fetched = rig.fetch(&second, "b", Some("a"));
+        if kind == (Kind::Ext4 { megabytes: 64, inodes: 4000 }) {
+            assert!(matches!(fetched, Err(Error::Room { .. })), "{fetched:?}");
+            continue;
+        }
+        let report = fetched.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        assert_eq!(report.reused, report.files - 1, "{kind:?}");
+        rig.assert_whole("b", &tree, &second);
+        let alone = rig.fetch(&second, "c", None).unwrap_err();
+        assert!(matches!(alone, Error::Room { .. }), "{kind:?}: {alone}");
+    }
+}
+
+#[test]
 fn a_tree_that_does_not_fit_is_refused_before_anything_is_written() {
     let mounted = Mounted::new(Kind::Ext4 { megabytes: 16, inodes: 4000 });
     let rig = Fetching::start().on(mounted.path(), Reuse::Auto);

@@ -219,8 +219,9 @@ fn install(case: &Case<'_>, goal: &Goal) -> Decision {
     }
     let staged = app.staged.contains(&tree);
     let index = index.clone();
+    let reuse = app.current.filter(|current| app.sealed.contains(current));
     let Some((_, need)) = app.memory.need.filter(|(of, _)| staged && *of == tree) else {
-        return installing(Step::Index { app: name.clone(), tree, index });
+        return installing(Step::Index { app: name.clone(), tree, index, reuse });
     };
     if app.memory.whole == Some(tree) {
         return installing(Step::Seal { app: name.clone(), setup: goal.setup.clone() });
@@ -229,7 +230,6 @@ fn install(case: &Case<'_>, goal: &Goal) -> Decision {
         let short = Reason::Disk { need, free: case.device.free };
         return tidy(case, 0).unwrap_or((Step::Rest { again: None }, short));
     }
-    let reuse = app.current.filter(|current| app.sealed.contains(current));
     installing(Step::Fetch { app: name.clone(), tree, index, bundle: bundle.clone(), reuse })
 }
 

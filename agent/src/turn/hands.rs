@@ -63,7 +63,7 @@ impl Turn<'_> {
                     return Err(Error::Stopped);
                 }
             }
-            Step::Index { app, tree, index } => self.index(&app, tree, index)?,
+            Step::Index { app, tree, index, reuse } => self.index(&app, tree, index, reuse)?,
             Step::Fetch { app, tree, index, bundle, reuse } => {
                 self.fetch(&app, tree, index, bundle, reuse)?
             }
@@ -102,10 +102,18 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn index(&mut self, app: &AppName, tree: Digest, index: File) -> Result<(), Error> {
-        let staged = self.site.paths.staged(app, &tree);
+    fn index(
+        &mut self,
+        app: &AppName,
+        tree: Digest,
+        index: File,
+        reuse: Option<Digest>,
+    ) -> Result<(), Error> {
+        let paths = &self.site.paths;
+        let (staged, running) = (paths.staged(app, &tree), reuse.map(|tree| paths.release(app, &tree)));
+        let (index, running) = (signed(index), running.as_deref());
         let found = match self.publisher.connect(self.site) {
-            Ok(http) => self.wake.mortal(|| fetch::index(http, &signed(index), &tree, &staged)),
+            Ok(http) => self.wake.mortal(|| fetch::index(http, &index, &tree, &staged, running)),
             Err(failure) => return Err(failure.into()),
         };
         match found {

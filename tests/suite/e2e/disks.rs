@@ -102,6 +102,19 @@ fn unchanged_files_share_their_blocks_where_the_disk_can() {
     }
 }
 
+#[test]
+fn a_release_whose_unchanged_files_share_their_blocks_needs_no_room_for_them() {
+    let disk = Mounted::new(Kind::Xfs);
+    let site = on(&disk, "reflink-room");
+    site.publish("large", noise(1, 30 << 20));
+    site.arrives();
+    disk.fill_but(16 << 20);
+    site.publish("version", "2");
+    site.arrives();
+    site.publish("large", noise(2, 30 << 20));
+    assert!(site.stays().contains("not enough room"));
+}
+
 /// Bytes in use, once everything is on the disk.
 fn used(at: &Path) -> u64 {
     let directory = fs::File::open(at).unwrap();

@@ -104,6 +104,8 @@ pub enum Step {
         tree: Digest,
         /// The index.
         index: File,
+        /// The sealed tree whose blocks may be shared, and then need no room.
+        reuse: Option<Digest>,
     },
     /// Stage and verify the tree, resuming what is there; gives `Memory::whole`.
     Fetch {

@@ -9,6 +9,7 @@ mod assemble;
 mod bits;
 mod error;
 mod inflate;
+mod need;
 mod ranges;
 mod reuse;
 mod staged;
@@ -79,11 +80,18 @@ struct Traffic {
     requests: AtomicU64,
 }
 
-/// Fetches the index into `staging`, verified, unless it is there already; gives what the tree still needs on disk.
+/// Fetches the index into `staging`, verified, unless it is there already; gives what the tree still needs on disk when
+/// files of the sealed release at `running` may be taken over.
 ///
 /// # Errors
 /// Length and SHA-256 are checked before it is inflated, its form and its tree digest before it is kept.
-pub fn index(http: &Http, file: &File, tree: &Digest, staging: &Path) -> Result<Space, Error> {
+pub fn index(
+    http: &Http,
+    file: &File,
+    tree: &Digest,
+    staging: &Path,
+    running: Option<&Path>,
+) -> Result<Space, Error> {
     disk::create_directories(staging)?;
     let place = staging.join(INDEX);
     if Index::open(&place, file).is_err() {
@@ -96,7 +104,7 @@ pub fn index(http: &Http, file: &File, tree: &Digest, staging: &Path) -> Result<
     }
     let index = Index::open(&place, file)?;
     summary(&index, tree)?;
-    staged::need(&index, staging)
+    need::need(&index, staging, running)
 }
 
 /// Stages the tree of `job`, whose index is staged, until it is whole and verified. `stop` is asked at each block.
@@ -109,7 +117,7 @@ pub fn tree(http: &Http, job: &Job<'_>, stop: &(dyn Fn() -> bool + Sync)) -> Res
     if summary.bundle_length != job.bundle.length {
         return Err(Error::Pair { blocks: summary.bundle_length, signed: job.bundle.length });
     }
-    let (need, free) = (staged::need(&index, job.staging)?, disk::free(job.staging)?);
+    let (need, free) = (need::need(&index, job.staging, job.running)?, disk::free(job.staging)?);
     if need.bytes > free.bytes || need.inodes > free.inodes {
         let free = Space { bytes: free.bytes, inodes: free.inodes };
         return Err(Error::Room { place: job.staging.to_owned(), need, free });

@@ -7,13 +7,14 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use tidelock_protocol::digest::{Digest, Hasher};
 use tidelock_protocol::index::{Contents, Span, Summary};
 use tidelock_protocol::tree::{Entry, File, Kind, TreePath};
 
 use super::super::{disk, trace};
 use super::bits::Bits;
-use super::staged::Index;
+use super::staged::{Files, Index};
 use super::tree::{Tree, failed};
 use super::{Error, INDEX, Job, Report, TREE};
 
@@ -86,8 +87,7 @@ impl Plan {
         mut old: Option<&mut Old>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<u64>, Error> {
-        let mut files = old.as_ref().and_then(|old| old.files());
-        let mut before: Option<(TreePath, File)> = None;
+        let mut files = old.as_ref().map(|old| old.files());
         let mut missing = Vec::new();
         let mut listing = index.listing()?;
         let mut ordinal = 0;
@@ -113,16 +113,7 @@ impl Plan {
                 self.have.set(this);
                 continue;
             }
-            while let Some(files) = &mut files
-                && before.as_ref().is_none_or(|(before, _)| *before < path)
-            {
-                before = files();
-                if before.is_none() {
-                    break;
-                }
-            }
-            let same =
-                before.as_ref().is_some_and(|(before, found)| *before == path && found.sha256 == file.sha256);
+            let same = files.as_mut().is_some_and(|files| files.have(&path, &file));
             let taken = match &mut old {
                 Some(old) if same => old.take_over(&path, staged, &path, &file, kept)?,
                 _ => false,
@@ -148,8 +139,7 @@ impl Plan {
     ) -> Result<(), Error> {
         missing.sort_unstable();
         let mut moved: BTreeMap<Digest, TreePath> = BTreeMap::new();
-        let mut files = old.files();
-        while let Some((path, file)) = files.as_mut().and_then(|files| files()) {
+        for (path, file) in old.files() {
             if file.size > 0 && missing.binary_search(&prefix(&file.sha256)).is_ok() {
                 moved.insert(file.sha256, path);
             }
@@ -215,7 +205,7 @@ impl Plan {
 
 impl Old {
     /// The sealed release at `place`; `None` when it cannot be read, which only costs bytes.
-    fn open(place: &Path) -> Option<Self> {
+    pub(super) fn open(place: &Path) -> Option<Self> {
         let opened = Index::of_sealed(&place.join(INDEX))
             .and_then(|index| Ok((index, Tree::open(&place.join(TREE))?)));
         match opened {
@@ -230,15 +220,17 @@ impl Old {
     }
 
     /// Its files one by one, as far as its index can be read.
-    fn files(&self) -> Option<impl FnMut() -> Option<(TreePath, File)> + use<>> {
-        let mut listing = self.index.listing().ok()?;
-        Some(move || {
-            loop {
-                if let Entry { path, kind: Kind::File(file) } = listing.next_entry().ok()?? {
-                    return Some((path, file));
-                }
-            }
-        })
+    pub(super) fn files(&self) -> Files {
+        self.index.files()
+    }
+
+    /// Whether the file system of `staging` can share the blocks of the file at `path`: tried, with a file that never
+    /// gets a name.
+    pub(super) fn shares_blocks_with(&mut self, staging: &Path, path: &TreePath) -> bool {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let source = self.tree.open_file(path).ok().flatten();
+        let target = rustix::fs::open(staging, flags, Mode::from_raw_mode(0o600)).ok();
+        source.zip(target).is_some_and(|(source, target)| rustix::fs::ioctl_ficlone(target, source).is_ok())
     }
 
     /// Takes over the file at `from` as `to`; false when it is not what `file` says.

@@ -8,16 +8,10 @@ use flate2::bufread::GzDecoder;
 use tidelock_protocol::digest::Hasher;
 use tidelock_protocol::index::Listing;
 use tidelock_protocol::release;
-use tidelock_protocol::tree::{Entry, Kind};
+use tidelock_protocol::tree::{Entry, File as Content, Kind, TreePath};
 
-use super::tree::{Tree, failed};
-use super::{Error, TREE};
-use crate::decide::model::Space;
-
-/// What file systems give out: an entry costs at least this.
-const CLUSTER: u64 = 4096;
-/// Longest link target that costs no cluster on the file systems in use.
-const INLINE_TARGET: usize = 59;
+use super::Error;
+use super::tree::failed;
 
 /// An index on disk.
 pub(super) struct Index {
@@ -67,31 +61,40 @@ impl Index {
     pub(super) fn listing(&self) -> Result<Listing<Inflated>, Error> {
         Listing::open(self.inflate()?).map_err(Error::Index)
     }
+
+    /// The files of its listing.
+    pub(super) fn files(&self) -> Files {
+        Files { listing: self.listing().ok(), ahead: None }
+    }
 }
 
-/// What the tree of `index` still needs on disk. Files that are staged with their size count as there; whether they are
-/// right is found out later, and a wrong one is removed before it is written again.
-pub(super) fn need(index: &Index, staging: &Path) -> Result<Space, Error> {
-    let place = staging.join(TREE);
-    let mut staged = if place.is_dir() { Some(Tree::open(&place)?) } else { None };
-    let mut need = Space { bytes: CLUSTER, inodes: 1 };
-    let mut listing = index.listing()?;
-    while let Some(Entry { path, kind }) = listing.next_entry().map_err(Error::Index)? {
-        let bytes = match &kind {
-            Kind::Directory => CLUSTER,
-            Kind::File(file) => file.size.next_multiple_of(CLUSTER),
-            Kind::Link(target) if target.len() > INLINE_TARGET => CLUSTER,
-            Kind::Link(_) => 0,
-        };
-        let there = match (&mut staged, &kind) {
-            (Some(tree), Kind::File(file)) => tree.size_of(&path) == Some(file.size),
-            (Some(tree), Kind::Directory) => tree.has_directory(&path),
-            _ => false,
-        };
-        if !there {
-            need.bytes = need.bytes.saturating_add(bytes);
-            need.inodes += 1;
+/// The files of a release in the order of its listing, as far as that can be read.
+pub(super) struct Files {
+    listing: Option<Listing<Inflated>>,
+    ahead: Option<(TreePath, Content)>,
+}
+
+impl Iterator for Files {
+    type Item = (TreePath, Content);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Entry { path, kind: Kind::File(file) } = self.listing.as_mut()?.next_entry().ok()?? {
+                return Some((path, file));
+            }
         }
     }
-    Ok(need)
+}
+
+impl Files {
+    /// Whether the content of `file` stands at `path`; asked in the order of a listing.
+    pub(super) fn have(&mut self, path: &TreePath, file: &Content) -> bool {
+        while self.ahead.as_ref().is_none_or(|(ahead, _)| ahead < path) {
+            self.ahead = self.next();
+            if self.ahead.is_none() {
+                return false;
+            }
+        }
+        self.ahead.as_ref().is_some_and(|(ahead, found)| ahead == path && found.sha256 == file.sha256)
+    }
 }
