@@ -22,8 +22,9 @@ use session::{Failure, Session, Status};
 
 use crate::config::Paths;
 use crate::decide::model::{Reason, Step, Why};
-use crate::io::{disk, service};
-use crate::turn::{Publisher, in_words};
+use crate::io::refresh::Reset;
+use crate::io::service;
+use crate::turn::{Publisher, in_words, unsigned_now};
 
 /// Runs the program with `arguments`, its own name left out.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -114,9 +115,9 @@ fn outcome(why: &Why) -> Status {
 /// Forgets what was fetched of the repository's metadata; the next poll begins again from the root in `/etc`.
 fn trust_reset(session: &Session, reason: &str) -> Result<Status, Failure> {
     let lock = session.lock()?;
-    disk::prune(&session.site.paths.trust())?;
-    drop(lock);
-    ::log::warn!("trust was reset by {}: {reason}", session::person());
+    let reset = Reset { at: unsigned_now().wall, by: session::person(), reason: reason.into() };
+    ::log::warn!("trust was reset by {}: {reason}", reset.by);
+    Publisher::reset(&lock, &session.site, reset)?;
     say("trust begins again from root.json at the next poll\n");
     Ok(Status::Done)
 }

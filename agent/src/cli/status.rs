@@ -16,6 +16,7 @@ use super::session::{Failure, Session, Status};
 use crate::config::Mode;
 use crate::decide::model::{App, Device, Hold, Outcome, Run};
 use crate::io::journal::{Told, ToldReason};
+use crate::io::refresh::Reset;
 use crate::look::{self, Site};
 use crate::turn::Publisher;
 
@@ -33,6 +34,8 @@ struct Report {
     mode: &'static str,
     /// Whether what was trusted got lost, and no walk has mended it yet.
     trust_lost: bool,
+    /// Who had trust begun anew and why, until a walk has been completed.
+    trust_reset: Option<Reset>,
     /// Whether a time service keeps the clock; if not, times are what signatures say has certainly passed.
     clock_trusted: bool,
     desired: Option<DesiredReport>,
@@ -127,6 +130,11 @@ pub(super) fn status(session: &Session, json: bool) -> Result<Status, Failure> {
     );
     if report.trust_lost {
         text += "trust-lost: what was trusted could not be read; the next complete poll mends it\n";
+    }
+    if let Some(Reset { at, by, reason }) = &report.trust_reset {
+        text += &format!(
+            "trust-reset: {by} had trust begin again {at}: {reason}; the next complete poll ends this\n"
+        );
     }
     if !report.clock_trusted {
         text += "the clock is not synchronised: times below are at least what they say\n";
@@ -255,6 +263,7 @@ fn report(site: &Site) -> Result<Report, Failure> {
         platform: site.platform.to_string(),
         mode: if site.settings.mode == Mode::Observe { "observe" } else { "apply" },
         trust_lost: publisher.is_lost(),
+        trust_reset: publisher.was_reset().cloned(),
         clock_trusted: now.trusted,
         desired: manifest.map(|manifest| DesiredReport {
             serial: manifest.desired.serial,

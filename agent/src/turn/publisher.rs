@@ -15,7 +15,8 @@ use crate::decide::model::{Device, File, Offer};
 use crate::decide::want::{Me, Signed, entering};
 use crate::io::clock;
 use crate::io::http::Http;
-use crate::io::refresh::{Expiry, Failure, Found, Kind, Manifest, Trust, WantedBuild};
+use crate::io::lock::Lock;
+use crate::io::refresh::{Expiry, Failure, Found, Kind, Manifest, Reset, Trust, WantedBuild};
 use crate::look::Site;
 
 /// The publisher of this device's fleet.
@@ -23,6 +24,7 @@ use crate::look::Site;
 pub struct Publisher {
     /// None: a look at a device whose next turn will begin its trust anew.
     trust: Option<Trust>,
+    found: Found,
     http: Option<Http>,
     manifest: Option<Manifest>,
     offers: BTreeMap<AppName, Offer>,
@@ -47,7 +49,7 @@ impl Publisher {
                 log::error!("what was trusted cannot be read (trust-lost): trust begins again from the root")
             }
         }
-        Ok(Self::of(site, Some(trust), http))
+        Ok(Self::of(site, Some(trust), found, http))
     }
 
     /// The same for whoever only looks.
@@ -55,18 +57,26 @@ impl Publisher {
     /// # Errors
     /// As [`Publisher::open`].
     pub fn peek(site: &Site) -> Result<Self, Failure> {
-        let trust = Trust::peek(&site.paths.trust(), &root(site)?, Floor::of_build())?;
-        Ok(Self::of(site, trust, None))
+        let (trust, found) = Trust::peek(&site.paths.trust(), &root(site)?, Floor::of_build())?;
+        Ok(Self::of(site, trust, found, None))
     }
 
     /// Nobody: for what is done without any publisher.
     pub fn nobody(site: &Site) -> Self {
-        Self::of(site, None, None)
+        Self::of(site, None, Found::Begun, None)
     }
 
-    fn of(site: &Site, trust: Option<Trust>, http: Option<Http>) -> Self {
+    /// Forgets what was fetched; the next poll begins again from the root in `/etc`.
+    ///
+    /// # Errors
+    /// As [`Publisher::open`].
+    pub fn reset(_lock: &Lock, site: &Site, reset: Reset) -> Result<(), Failure> {
+        Trust::reset(&site.paths.trust(), &root(site)?, reset)
+    }
+
+    fn of(site: &Site, trust: Option<Trust>, found: Found, http: Option<Http>) -> Self {
         let manifest = trust.as_ref().and_then(|trust| trust.manifest(&site.settings.environment));
-        Self { trust, http, manifest, offers: BTreeMap::new(), unanswered: BTreeMap::new() }
+        Self { trust, found, http, manifest, offers: BTreeMap::new(), unanswered: BTreeMap::new() }
     }
 
     /// The connection, for the next turn.
@@ -81,7 +91,12 @@ impl Publisher {
 
     /// Whether trust was lost, and no complete walk has mended it since.
     pub fn is_lost(&self) -> bool {
-        self.trust.as_ref().is_none_or(Trust::is_lost)
+        self.trust.as_ref().map_or(self.found == Found::Lost, Trust::is_lost)
+    }
+
+    /// Who had trust begun anew, where no complete walk has followed yet.
+    pub fn was_reset(&self) -> Option<&Reset> {
+        self.trust.as_ref()?.was_reset()
     }
 
     /// The time that things are judged by at this moment.

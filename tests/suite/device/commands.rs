@@ -130,16 +130,14 @@ fn what_is_wrong_ends_in_one_sentence_and_the_right_status() {
 fn a_server_that_is_down_fails_the_poll_and_leaves_what_runs() {
     let stage = Stage::web("device-down");
     stage.update(0);
-    let Stage { device, served, .. } = &stage;
-    let config = device.root().join("etc/tidelock/config.toml");
-    let text = fs::read_to_string(&config).unwrap().replace(served.url(), "http://127.0.0.1:1");
-    fs::write(&config, text).unwrap();
-    let ran = device.update();
-    assert_eq!(ran.code, 1);
-    assert!(ran.stdout.contains("web: synced"), "{}", ran.said());
-    assert_eq!(ran.stderr.matches("the connection was refused").count(), 1, "{}", ran.said());
-    assert_eq!(device.state("web"), "Synced Healthy");
-    assert!(device.run(&["status"]).stdout.contains("poll failed"), "{:?}", device.status());
+    stage.apart(|device| {
+        let ran = device.update();
+        assert_eq!(ran.code, 1);
+        assert!(ran.stdout.contains("web: synced"), "{}", ran.said());
+        assert_eq!(ran.stderr.matches("the connection was refused").count(), 1, "{}", ran.said());
+        assert_eq!(device.state("web"), "Synced Healthy");
+        assert!(device.run(&["status"]).stdout.contains("poll failed"), "{:?}", device.status());
+    });
 }
 
 #[test]
@@ -166,8 +164,36 @@ fn a_reset_trust_begins_again_from_the_root() {
     stage.update(0);
     assert_eq!(stage.device.run(&["trust", "reset", "--reason", "new mirror"]).code, 0);
     assert_eq!(stage.device.state("web"), "Unknown Healthy");
+    stage.apart(|device| assert_eq!(device.update().code, 1));
+    let told = stage.device.run(&["status"]).stdout;
+    assert!(told.contains("trust-reset: ") && told.contains(": new mirror; "), "{told}");
+    assert_eq!(stage.device.status()["trust_reset"]["reason"], "new mirror");
     stage.update(0);
     assert_eq!(stage.device.state("web"), "Synced Healthy");
+    assert!(!stage.device.run(&["status"]).stdout.contains("trust-"));
+}
+
+#[test]
+fn a_lost_trust_is_reported_until_the_next_complete_walk_and_a_new_one_is_not() {
+    let stage = Stage::web("device-lost");
+    let told = || {
+        (
+            stage.device.run(&["status"]).stdout.contains("trust-lost: "),
+            stage.device.status()["trust_lost"] == true,
+        )
+    };
+    assert_eq!(told(), (false, false), "nothing was trusted yet");
+    stage.update(0);
+    assert_eq!(told(), (false, false));
+    fs::write(stage.device.root().join("var/lib/tidelock/trust/walk"), "{\"form").unwrap();
+    assert_eq!(told(), (true, true));
+    stage.apart(|device| {
+        let ran = device.update();
+        assert!(ran.code == 1 && ran.stderr.contains("(trust-lost)"), "{}", ran.said());
+    });
+    assert_eq!(told(), (true, true), "no walk has mended it");
+    stage.update(0);
+    assert_eq!(told(), (false, false));
 }
 
 #[test]

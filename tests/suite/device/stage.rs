@@ -76,6 +76,13 @@ impl Stage {
         self.fleet.publish().well();
     }
 
+    /// Does `act` while nobody answers the device.
+    pub fn apart(&self, act: impl FnOnce(&Device)) {
+        self.device.configure("zz-apart", "url = \"http://127.0.0.1:1\"\n");
+        act(&self.device);
+        fs::remove_file(self.device.root().join("etc/tidelock/config.d/zz-apart.toml")).unwrap();
+    }
+
     /// What the hooks of an app noted, each start and stop without its version.
     pub fn story(&self, app: &str) -> String {
         let story = fs::read_to_string(self.device.app(app).join("data/story")).unwrap_or_default();

@@ -23,9 +23,9 @@ use crate::decide::clock::{Floor, Reading};
 
 pub use error::{Failure, Kind};
 pub use join::find_root;
-pub use store::Found;
+pub use store::{Found, Reset};
 
-use store::Store;
+use store::{Beginning, Store};
 use walk::{Hit, Offered, disbelieved};
 
 /// The root is asked for at least so often, whatever the timestamp says: it is where keys are revoked.
@@ -91,9 +91,9 @@ impl Trust {
     ///
     /// # Errors
     /// A disk that fails.
-    pub fn peek(directory: &Path, root: &[u8], least: Floor) -> Result<Option<Self>, Failure> {
-        let (store, _) = Store::look(directory, Some(root))?;
-        Ok(store.map(|store| Self::of(store, least)))
+    pub fn peek(directory: &Path, root: &[u8], least: Floor) -> Result<(Option<Self>, Found), Failure> {
+        let (store, found) = Store::look(directory, Some(root))?;
+        Ok((store.map(|store| Self::of(store, least)), found))
     }
 
     fn of(store: Store, least: Floor) -> Self {
@@ -107,7 +107,20 @@ impl Trust {
     /// # Errors
     /// A disk that fails.
     pub fn begin(directory: &Path, root: &[u8]) -> Result<(), Failure> {
-        Store::begin(directory, root, false).map(drop)
+        Store::begin(directory, root, Beginning::Fresh).map(drop)
+    }
+
+    /// Begins trust in `directory` anew from `root` because somebody wants it, whatever was there.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn reset(directory: &Path, root: &[u8], reset: Reset) -> Result<(), Failure> {
+        Store::begin(directory, root, Beginning::Reset(reset)).map(drop)
+    }
+
+    /// Who had trust begun anew, where no complete walk has followed yet.
+    pub fn was_reset(&self) -> Option<&Reset> {
+        self.store.record.reset.as_ref()
     }
 
     /// Whether trust was lost and no complete walk has mended it since.
@@ -252,7 +265,7 @@ impl Trust {
             offered.etag.filter(|_| offered.bytes == stored).map(|etag| (etag, Digest::of(&stored)));
         record.full = Some(self.now(reading).wall);
         record.desired = Some((digest, manifest.expires));
-        record.lost = false;
+        (record.lost, record.reset) = (false, None);
         if let Some(passed) = trusted.has_passed() {
             record.raise(passed, reading.boot);
         }

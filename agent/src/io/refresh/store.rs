@@ -50,6 +50,31 @@ pub(super) struct Record {
     /// The store was lost, and no walk has been completed since.
     #[serde(default)]
     pub(super) lost: bool,
+    /// A person had it begun anew, and no walk has been completed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reset: Option<Reset>,
+}
+
+/// Who had trust begun anew, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub by: String,
+    /// In that person's words.
+    pub reason: String,
+}
+
+/// Why a store begins anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// There was nothing, or what was there grew from another root.
+    Fresh,
+    /// What was there could not be read.
+    Lost,
+    /// Somebody wanted it.
+    Reset(Reset),
 }
 
 /// A floor of time, and at which moment of which boot it was learnt.
@@ -63,8 +88,10 @@ struct FloorRecord {
 impl Record {
     const FORMAT: u32 = 1;
 
-    fn begin(anchor: Digest, lost: bool) -> Self {
-        Self { format: Self::FORMAT, anchor, etag: None, full: None, desired: None, floor: None, lost }
+    fn begin(anchor: Digest, why: Beginning) -> Self {
+        let lost = why == Beginning::Lost;
+        let reset = if let Beginning::Reset(reset) = why { Some(reset) } else { None };
+        Self { format: Self::FORMAT, anchor, etag: None, full: None, desired: None, floor: None, lost, reset }
     }
 
     /// The floor that signatures gave.
@@ -101,7 +128,8 @@ impl Store {
             return Ok((store, found));
         }
         let root = root.ok_or_else(|| Failure::NoTrust { directory: directory.to_owned() })?;
-        Ok((Self::begin(directory, root, found == Found::Lost)?, found))
+        let why = if found == Found::Lost { Beginning::Lost } else { Beginning::Fresh };
+        Ok((Self::begin(directory, root, why)?, found))
     }
 
     /// The store as it is; none unless it is [`Found::Known`]. Nothing is changed.
@@ -124,7 +152,7 @@ impl Store {
     }
 
     /// Begins anew from `root`. A cut anywhere leaves a store that is begun anew once more: the record comes last.
-    pub(super) fn begin(directory: &Path, root: &[u8], lost: bool) -> Result<Self, Failure> {
+    pub(super) fn begin(directory: &Path, root: &[u8], why: Beginning) -> Result<Self, Failure> {
         disk::create_directories(directory)?;
         let entries = std::fs::read_dir(directory).map_err(unreadable(directory))?;
         for entry in entries {
@@ -133,7 +161,7 @@ impl Store {
                 disk::remove(&entry.path())?;
             }
         }
-        let record = Record::begin(Digest::of(root), lost);
+        let record = Record::begin(Digest::of(root), why);
         let store = Self { directory: directory.to_owned(), record };
         store.save("root", root)?;
         store.write_record(&store.record)?;
