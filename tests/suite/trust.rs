@@ -366,3 +366,66 @@ fn whoever_may_only_write_to_the_published_directory_is_refused_by_devices_and_b
     assert!(manifest(&room).is_err());
     assert!(room.publish().is_err(), "nothing is built on what was changed");
 }
+
+#[test]
+fn whoever_may_push_is_every_key_of_the_publisher_and_leaves_a_name_and_rewrites_nothing() {
+    let room = fleet("push");
+    let thief = Thief::with(&room, &[]);
+    let rules = fs::read_to_string(room.fleet.repository().join("fleet.toml")).unwrap();
+    let named = rules.replace("[keys]\n", &format!("[keys]\nmallory = \"{}\"\n", thief.own.public_text()));
+    let wide = named.replace("keys = [\"owner\"]", "keys = [\"owner\", \"mallory\"]");
+    let wide = wide.replace("keys = [\"timestamp\"]", "keys = [\"timestamp\", \"mallory\"]");
+    room.fleet.write("fleet.toml", wide);
+    room.fleet.write("apps/hello/tree/greeting.txt", "evil\n");
+    room.fleet.git(&[
+        "commit",
+        "--quiet",
+        "--all",
+        "--author",
+        "Mallory <m@example.org>",
+        "--message",
+        "tidy",
+    ]);
+    room.published();
+    let taken = manifest(&room).unwrap();
+    assert_eq!(build(&room), Ok(()), "any release");
+    let id = json!(thief.own.id().as_str());
+    let has = |keys: &Value| keys.as_array().unwrap().contains(&id);
+    let targets = thief.role("targets");
+    let mut roles = targets["delegations"]["roles"].as_array().unwrap().iter();
+    assert!(has(&roles.find(|role| role["name"] == "env.prod").unwrap()["keyids"]), "his key for a role");
+    assert!(has(&thief.read("2.root.json")["signed"]["roles"]["timestamp"]["keyids"]), "and for any other");
+    assert_eq!(taken.source.author, "Mallory <m@example.org>");
+    assert_eq!(taken.source.commit, room.fleet.git(&["rev-parse", "HEAD"]));
+
+    room.fleet.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    room.fleet.write("apps/hello/tree/greeting.txt", "nobody was here\n");
+    room.fleet.commit("second again");
+    assert_eq!(room.publish().unwrap().stopped.len(), 2);
+    assert_eq!(manifest(&room).unwrap(), taken, "it stays until somebody says why it was rewritten");
+}
+
+#[test]
+fn whoever_may_write_to_the_state_directory_has_nothing_signed_that_is_not_in_the_repository() {
+    let room = fleet("state");
+    let packed = room.fleet.state().join("packed");
+    let tree = |commit: &str| room.fleet.git(&["rev-parse", &format!("{commit}:apps/hello/tree")]);
+    let record = |commit: &str| packed.join(format!("{}.json", tree(commit)));
+    room.fleet.write("apps/hello/tree/greeting.txt", "third\n");
+    room.fleet.commit("third");
+    // The next tree was packed long ago, as one with a hole; and another wish waits for prod.
+    let old = fs::read_to_string(record("HEAD~2")).unwrap();
+    fs::write(record("HEAD"), &old).unwrap();
+    let mut wish = manifest(&room).unwrap();
+    wish.serial = 666;
+    wish.apps.clear();
+    let pending = json!({ "format": 1, "since": "2026-01-01T00:00:00Z", "missing": [], "desired": wish });
+    fs::create_dir_all(room.fleet.state().join("pending")).unwrap();
+    fs::write(room.fleet.state().join("pending/prod.json"), pending.to_string()).unwrap();
+    room.published();
+    let taken = manifest(&room).unwrap();
+    let build = taken.apps[&"hello".parse().unwrap()][0].stable.platforms.values().next().unwrap();
+    assert_eq!(taken.serial, 3);
+    assert!(!old.contains(&build.tree.to_string()), "the old tree was signed under the name of the new one");
+    assert!(!fs::read_to_string(record("HEAD")).unwrap().contains(&old), "and the record is not kept");
+}

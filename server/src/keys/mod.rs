@@ -161,6 +161,13 @@ impl Keyring {
         Ok(Self::from_iter(keys))
     }
 
+    /// What only whoever has these keys can say of `words`, so that one's own are known again wherever they were kept;
+    /// none without a key. No signature of a role: those are over JSON.
+    pub fn mark(&self, words: &[u8]) -> Option<String> {
+        let secret = self.keys.values().next()?;
+        Some(secret.sign(&[b"tidelock-server: mine: ", words].concat()).sig)
+    }
+
     /// The key with this id, if it is here.
     pub fn find(&self, id: &KeyId) -> Option<&Secret> {
         self.keys.get(id)

@@ -29,6 +29,7 @@ use crate::git::Repository;
 use crate::look::{Seen, look};
 use crate::publish::{self, Directory, Effect, Input, Known, Lock, PendingFiles, Plan, Registration};
 use audit::Audit;
+use packing::Memory;
 use views::{Taken, View, Views};
 use wishes::{Release, Wishes};
 
@@ -66,7 +67,7 @@ pub fn once(settings: &Settings) -> Result<Outcome, Error> {
     let audit = Audit::of(&settings.state);
     audit.rewrites(&views, now)?;
     plan.effects.iter().try_for_each(|effect| directory.apply(&lock, effect))?;
-    packing::remember(&settings.state, &trees, &registrations)?;
+    Memory::of(&settings.state, &directory, &seen.keyring).remember(&trees, &registrations)?;
     PendingFiles::of(&settings.state).settle(&plan.waiting, now)?;
     audit.manifests(&plan.manifests, now)?;
     directory.clear(&lock)?;
@@ -105,7 +106,8 @@ fn decide(settings: &Settings, directory: &Directory, lock: &Lock) -> Result<Dec
     let known = Known::of(&seen.published);
     let mut problems = Problems::default();
     let wishes = Wishes::resolve(&repository, &views, &known, &mut problems)?;
-    let trees = trees::check(&repository, &wishes, &known, (&settings.state, directory), &mut problems)?;
+    let memory = Memory::of(&settings.state, directory, &seen.keyring);
+    let trees = trees::check(&repository, &wishes, &known, &memory, &mut problems)?;
     problems.settle()?;
     let registrations = packing::registrations(&repository, directory, &trees)?;
     let input = Input {

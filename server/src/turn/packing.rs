@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use tidelock_protocol::desired::IndexTarget;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
@@ -14,6 +15,7 @@ use super::Error;
 use super::trees::{Files, Piece, Tree};
 use crate::bundle::{self, Packed, Packer};
 use crate::git::{ObjectId, Repository};
+use crate::keys::Keyring;
 use crate::publish::{Content, Directory, Registration, Stored};
 
 /// Packs what must be packed, into files that a publish moves to their place.
@@ -39,50 +41,86 @@ pub(super) fn registrations(
     Ok(all)
 }
 
-/// Remembers the files of every tree, by its id.
-pub(super) fn remember(
-    state: &Path,
-    trees: &[Tree],
-    registrations: &BTreeMap<AppName, Vec<Registration>>,
-) -> Result<(), Error> {
-    let directory = state.join("packed");
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::State { what: "write", path, source }
-    };
-    for registration in registrations.values().flatten() {
-        let Some(tree) = trees.iter().find(|tree| tree.id.as_str() == registration.source) else { continue };
-        let path = record(&directory, &tree.id);
-        if !path.exists() {
-            fs::create_dir_all(&directory).map_err(failed(&directory))?;
-            let text =
-                serde_json::to_vec(&registration.stored).map_err(|error| failed(&path)(error.into()))?;
+/// What was packed before: one small record per tree in the state directory, marked with the publisher's own keys, since
+/// what it says is signed without looking at the tree again.
+pub(super) struct Memory<'a> {
+    records: PathBuf,
+    directory: &'a Directory,
+    keyring: &'a Keyring,
+}
+
+/// One record of it.
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    stored: Stored,
+    mark: String,
+}
+
+impl<'a> Memory<'a> {
+    /// That of the state directory `state`.
+    pub(super) fn of(state: &Path, directory: &'a Directory, keyring: &'a Keyring) -> Self {
+        Self { records: state.join("packed"), directory, keyring }
+    }
+
+    /// Remembers the files of every tree, by its id.
+    pub(super) fn remember(
+        &self,
+        trees: &[Tree],
+        registrations: &BTreeMap<AppName, Vec<Registration>>,
+    ) -> Result<(), Error> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::State { what: "write", path, source }
+        };
+        for Registration { source, stored, .. } in registrations.values().flatten() {
+            let Some(tree) = trees.iter().find(|tree| tree.id.as_str() == source) else { continue };
+            let path = self.record(&tree.id);
+            let Some(mark) = self.mark(&tree.id, stored).filter(|_| !path.exists()) else { continue };
+            fs::create_dir_all(&self.records).map_err(failed(&self.records))?;
+            let text = serde_json::to_vec(&Remembered { stored: stored.clone(), mark });
+            let text = text.map_err(|error| failed(&path)(error.into()))?;
             // A cache: a lost or torn record costs packing once more.
             fs::write(&path, text).map_err(failed(&path))?;
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// The files of a tree that was packed before, if they still lie where they were published. A record that cannot be
-/// read is none.
-pub(super) fn recall(state: &Path, directory: &Directory, tree: &ObjectId) -> Result<Option<Stored>, Error> {
-    let path = record(&state.join("packed"), tree);
-    match fs::read(&path) {
-        Ok(bytes) => {
-            let stored: Option<Stored> = serde_json::from_slice(&bytes).ok();
-            Ok(stored.filter(|stored| is_there(directory, stored)))
+    /// The files of a tree that was packed before, if they still lie where they were published. A record that cannot
+    /// be read, or that somebody else wrote, is none.
+    pub(super) fn recall(&self, tree: &ObjectId) -> Result<Option<Stored>, Error> {
+        let path = self.record(tree);
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|source| Error::State { what: "read", path: path.clone(), source })?,
+        };
+        let remembered = serde_json::from_slice::<Remembered>(&bytes).ok();
+        let ours = remembered.filter(|found| self.mark(tree, &found.stored).as_ref() == Some(&found.mark));
+        match ours {
+            Some(Remembered { stored, .. }) => Ok(Some(stored).filter(|stored| self.has(stored))),
+            // It would be kept for ever.
+            None => fs::remove_file(&path).map(|()| None).map_err(|source| Error::State {
+                what: "remove the damaged",
+                path,
+                source,
+            }),
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::State { what: "read", path, source }),
     }
-}
 
-/// Whether both files lie in the repository, whole by their lengths.
-pub(super) fn is_there(directory: &Directory, stored: &Stored) -> bool {
-    [&stored.index, &stored.bundle].into_iter().all(|file| {
-        fs::metadata(directory.target(&whole_name(file))).is_ok_and(|metadata| metadata.len() == file.length)
-    })
+    /// Whether both files lie in the repository, whole by their lengths.
+    pub(super) fn has(&self, stored: &Stored) -> bool {
+        [&stored.index, &stored.bundle].into_iter().all(|file| {
+            let path = self.directory.target(&whole_name(file));
+            fs::metadata(path).is_ok_and(|metadata| metadata.len() == file.length)
+        })
+    }
+
+    fn mark(&self, tree: &ObjectId, stored: &Stored) -> Option<String> {
+        self.keyring.mark(&serde_json::to_vec(&("packed", tree.as_str(), stored)).ok()?)
+    }
+
+    fn record(&self, tree: &ObjectId) -> PathBuf {
+        self.records.join(format!("{tree}.json"))
+    }
 }
 
 /// As it lies in `targets/`.
@@ -136,8 +174,4 @@ fn packed(
         index: Content::Bytes(index),
         bundle: Content::Moved(path),
     })
-}
-
-fn record(directory: &Path, tree: &ObjectId) -> PathBuf {
-    directory.join(format!("{tree}.json"))
 }

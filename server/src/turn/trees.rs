@@ -1,7 +1,6 @@
 //! Trees of Git that become releases: everything that is wrong with one is found before anything is packed or signed.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::limits::{PATH_BYTES, RELEASE_BYTES};
@@ -10,11 +9,11 @@ use tidelock_protocol::recipe::{self, Probe, Recipe};
 use tidelock_protocol::tree::{self as wire, File, Mode, Sequence, TreePath};
 
 use super::Error;
-use super::packing;
+use super::packing::Memory;
 use super::wishes::{New, Wishes};
 use crate::config::{Place, Problems};
 use crate::git::{Blobs, Entry, Kind, ObjectId, Repository};
-use crate::publish::{Directory, Known, Stored};
+use crate::publish::{Known, Stored};
 
 /// How a Git LFS pointer begins; such a file is at most [`POINTER_BYTES`] long.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
@@ -51,17 +50,17 @@ pub(super) fn check(
     repository: &Repository,
     wishes: &Wishes,
     known: &Known,
-    (state, directory): (&Path, &Directory),
+    memory: &Memory<'_>,
     problems: &mut Problems,
 ) -> Result<Vec<Tree>, Error> {
     let mut trees = Vec::new();
     let mut seen = BTreeSet::new();
     let mut blobs = None;
     for ((app, version, platform), New { tree: id, path, place }) in &wishes.new {
-        let published = known.source(id.as_str()).filter(|known| packing::is_there(directory, &known.stored));
+        let published = known.source(id.as_str()).filter(|known| memory.has(&known.stored));
         let stored = match published {
             Some(known) => Some(known.stored.clone()),
-            None => packing::recall(state, directory, id)?,
+            None => memory.recall(id)?,
         };
         let files = match stored {
             Some(stored) => Files::Stored(stored),
