@@ -124,6 +124,18 @@ fn the_sample_app_runs_is_checked_and_outlives_who_started_it() {
 }
 
 #[test]
+fn a_hook_of_the_sample_app_that_is_run_by_hand_says_what_it_needs() {
+    let room = Room::new("by-hand");
+    let mut command = Command::new("./hello");
+    command.arg("check").current_dir(room.fleet.repository().join("apps/hello/tree"));
+    let ran = command.env_remove("TIDELOCK_DATA").output().unwrap();
+    let said = text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(2), "{said}");
+    assert!(said.contains("TIDELOCK_DATA is not set. tidelock sets it for hooks and checks"), "{said}");
+    assert!(said.contains("TIDELOCK_DATA=/tmp/hello ./hello check"), "{said}");
+}
+
+#[test]
 fn expiring_lists_every_role_and_its_exit_code_says_whether_to_act() {
     let room = Room::new("expiring");
     let (out, state) = (room.fleet.out(), room.fleet.state());
