@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use clap::Parser;
 use tidelock_server::cli::{self, Arguments, Command, Exit, Serve};
-use tidelock_server::turn::{self, Said};
+use tidelock_server::turn::{self, News, Said};
 use tidelock_server::web::{Certificate, Limits, Options, Web};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -55,7 +55,7 @@ fn serve(arguments: &Serve) -> Exit {
     let turns = std::thread::spawn(move || {
         // Dropped with this thread, also by a panic: a server that never publishes again must not look alive.
         let _alive = alive;
-        turn::watch(|| turn::once(&settings).map(|outcome| outcome.to_string()), poll, &stopped, say);
+        turn::watch(|| turn::once(&settings).map(News::from), poll, &stopped, say);
     });
     runtime.block_on(web.run(async {
         tokio::select! {
@@ -86,6 +86,7 @@ async fn asked_to_stop(turns: Sender<()>) {
 fn say(said: Said) {
     match said {
         Said::News(text) => cli::say(text.trim_end()),
+        Said::Warning(text) => cli::say(&format!("warning: {text}")),
         Said::Trouble(text) => cli::say(&format!("trouble: {text}")),
         Said::Well => cli::say("well again"),
     }

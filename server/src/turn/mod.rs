@@ -21,7 +21,7 @@ use tidelock_protocol::names::AppName;
 
 pub use error::{Error, chain};
 pub use outcome::{Outcome, Stopped};
-pub use watch::{Said, watch};
+pub use watch::{News, Said, watch};
 
 use crate::bundle;
 use crate::config::Problems;

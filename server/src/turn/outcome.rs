@@ -7,6 +7,7 @@ use tidelock_protocol::desired::Desired;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::EnvironmentName;
 
+use super::News;
 use crate::git::Commit;
 use crate::publish::{Missing, Waiting};
 
@@ -50,6 +51,14 @@ impl Outcome {
     /// Whether nothing was written.
     pub fn is_unchanged(&self) -> bool {
         self.signed.is_empty()
+    }
+}
+
+/// What a watch says of it: the warnings apart, since they hold from turn to turn.
+impl From<Outcome> for News {
+    fn from(mut outcome: Outcome) -> Self {
+        let warnings = std::mem::take(&mut outcome.warnings);
+        Self { text: outcome.to_string(), warnings }
     }
 }
 

@@ -14,23 +14,34 @@ use super::error::chain;
 pub enum Said {
     /// A turn did something, or waits for something else than before.
     News(String),
+    /// What somebody should know although it stopped nothing, and what did not hold at the turn before.
+    Warning(String),
     /// A turn failed, in another way than the one before.
     Trouble(String),
     /// The first turn that did not fail, after some that did.
     Well,
 }
 
+/// What is worth saying of a turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// What it did or waits for; empty when that is nothing.
+    pub text: String,
+    /// What somebody should know although it stopped nothing.
+    pub warnings: Vec<String>,
+}
+
 /// Runs `turn` at once and then every `pause`, until `stop` is sent or its sender is gone. Every error is survived: the
 /// next turn starts from what is on disk.
 ///
-/// A turn gives back what is worth saying, empty when nothing is. Nothing is said twice in a row.
+/// Nothing is said twice in a row, and a warning once for as long as it holds.
 pub fn watch<E: Error>(
-    mut turn: impl FnMut() -> Result<String, E>,
+    mut turn: impl FnMut() -> Result<News, E>,
     pause: Duration,
     stop: &Receiver<()>,
     mut say: impl FnMut(Said),
 ) {
-    let mut news = String::new();
+    let mut before = News::default();
     let mut trouble: Option<String> = None;
     loop {
         match turn() {
@@ -38,12 +49,13 @@ pub fn watch<E: Error>(
                 if trouble.take().is_some() {
                     say(Said::Well);
                 }
-                if now != news {
-                    news.clone_from(&now);
-                    if !now.is_empty() {
-                        say(Said::News(now));
-                    }
+                for warning in now.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
+                    say(Said::Warning(warning.clone()));
                 }
+                if now.text != before.text && !now.text.is_empty() {
+                    say(Said::News(now.text.clone()));
+                }
+                before = now;
             }
             Err(error) => {
                 let now = chain(&error);
@@ -69,19 +81,21 @@ mod tests {
 
     /// What is said of these turns.
     fn said(turns: &[Result<&str, &str>]) -> Vec<Said> {
+        let plain = |text: &str| News { text: text.to_owned(), warnings: Vec::new() };
+        said_of(turns.iter().map(|turn| turn.map(plain)).collect())
+    }
+
+    fn said_of(turns: Vec<Result<News, &str>>) -> Vec<Said> {
         let (stop, stopped) = channel();
-        let (mut turns, mut said) = (turns.iter(), Vec::new());
         let last = turns.len();
+        let (mut turns, mut said) = (turns.into_iter(), Vec::new());
         let mut count = 0;
         let turn = || {
             count += 1;
             if count == last {
                 stop.send(()).unwrap();
             }
-            match turns.next().unwrap() {
-                Ok(news) => Ok((*news).to_owned()),
-                Err(error) => Err(io::Error::other(*error)),
-            }
+            turns.next().unwrap().map_err(io::Error::other)
         };
         watch(turn, Duration::from_millis(1), &stopped, |word| said.push(word));
         said
@@ -106,12 +120,40 @@ mod tests {
     }
 
     #[test]
+    fn a_warning_is_said_once_for_as_long_as_it_holds_whatever_is_published() {
+        let turn = |text: &str, warnings: &[&str]| {
+            Ok(News { text: text.into(), warnings: warnings.iter().map(|one| (*one).to_owned()).collect() })
+        };
+        let (news, warning) = (|text: &str| Said::News(text.into()), |text: &str| Said::Warning(text.into()));
+        let turns = vec![
+            turn("published 1", &["the clock"]),
+            turn("", &["the clock"]),
+            turn("published 2", &["the clock", "the disk"]),
+            Err("no network"),
+            turn("", &["the clock"]),
+            turn("", &[]),
+            turn("", &["the clock"]),
+        ];
+        let said = said_of(turns);
+        let expected = [
+            warning("the clock"),
+            news("published 1"),
+            warning("the disk"),
+            news("published 2"),
+            Said::Trouble("no network".into()),
+            Said::Well,
+            warning("the clock"),
+        ];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
     fn a_stop_ends_the_pause_at_once_and_so_does_a_lost_sender() {
         let (stop, stopped) = channel();
         stop.send(()).unwrap();
         let hour = Duration::from_secs(3600);
-        watch(|| Ok::<_, io::Error>(String::new()), hour, &stopped, |_| ());
+        watch(|| Ok::<_, io::Error>(News::default()), hour, &stopped, |_| ());
         drop(stop);
-        watch(|| Ok::<_, io::Error>(String::new()), hour, &stopped, |_| ());
+        watch(|| Ok::<_, io::Error>(News::default()), hour, &stopped, |_| ());
     }
 }
