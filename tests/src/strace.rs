@@ -206,6 +206,13 @@ pub fn kill(command: &Command, strike: &Strike, scratch: &Path) -> bool {
     fs::read_to_string(log).unwrap().contains("killed by SIGKILL")
 }
 
+/// The same command, but of one system call, such as `fsync`, only says that it did it; `which` of a thread, as strace
+/// counts: `when=2+2` every other one from the second on, none: each.
+pub fn only_said(command: &Command, call: &str, which: &str, log: &Path) -> Command {
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:retval=0{which}"));
+    under(command, log, &["-e", &trace, "-e", &inject])
+}
+
 fn under(command: &Command, log: &Path, options: &[&str]) -> Command {
     let mut strace = Command::new(find("strace"));
     strace.args(["-f", "-qq", "-o"]).arg(log).args(options).arg("--").arg(command.get_program());

@@ -107,7 +107,8 @@ impl System {
         match self {
             Self::Ext4 => "loop,errors=remount-ro",
             Self::Ext4Bare => "loop,errors=remount-ro,noauto_da_alloc",
-            Self::Xfs => "loop",
+            // Several images of one disk at once: xfs would take them for one.
+            Self::Xfs => "loop,nouuid",
         }
     }
 }

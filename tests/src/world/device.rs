@@ -94,6 +94,14 @@ impl Device {
         Ran::of(&self.command(arguments).output().unwrap())
     }
 
+    /// Runs a command of the agent to its end, altered by `how` before it starts.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run_altered(&self, arguments: &[&str], how: impl FnOnce(Command) -> Command) -> Ran {
+        Ran::of(&how(self.command(arguments)).output().unwrap())
+    }
+
     /// Turns until rest.
     ///
     /// # Panics

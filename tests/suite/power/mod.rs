@@ -4,6 +4,7 @@
 //! operation, with other blocks lost of what no flush followed. Each is mounted and booted, and the device must reach its
 //! goal. While it does, the power may go again. `TIDELOCK_POWER` is how many images (60), `TIDELOCK_POWER_SEED` which.
 
+mod careless;
 mod image;
 mod rig;
 mod scenario;
@@ -92,18 +93,27 @@ fn one(played: &Played<'_>, mut dice: Dice, boots: &Boots, seen: &Mutex<Seen>) {
 
 fn survives(image: Image<'_>, boots: &Boots, told: &str, seen: &Mutex<Seen>) -> Option<Recording> {
     let kind = (image.played.stage.scenario, image.played.system);
-    let outcome = catch_unwind(AssertUnwindSafe(|| image.recovers(boots)));
+    let outcome = outcome(image, boots);
     let mut seen = seen.lock().unwrap();
     *seen.images.entry(kind).or_default() += 1;
+    if seen.total().is_multiple_of(500) {
+        println!("power: {} images so far, {} broken", seen.total(), seen.broken.len());
+    }
     match outcome {
         Ok(recovery) => Some(recovery),
-        Err(panic) => {
-            let words = panic.downcast_ref::<String>().cloned();
-            let words = words.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            seen.broken.push(format!("{told}: {}", words.unwrap_or_default()));
+        Err(words) => {
+            seen.broken.push(format!("{told}: {words}"));
             None
         }
     }
+}
+
+/// How an image does; what is wrong with it, when it is broken.
+fn outcome(image: Image<'_>, boots: &Boots) -> Result<Recording, String> {
+    catch_unwind(AssertUnwindSafe(|| image.recovers(boots))).map_err(|panic| {
+        let words = panic.downcast_ref::<String>().cloned();
+        words.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    })
 }
 
 impl Seen {

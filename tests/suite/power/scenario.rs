@@ -34,7 +34,7 @@ pub(super) enum Scenario {
 /// A scenario, with the fleet that is published for it.
 pub(super) struct Stage {
     pub(super) scenario: Scenario,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
     fleet: Fleet,
     served: Served,
 }
@@ -118,6 +118,11 @@ impl Stage {
 impl<'a> Played<'a> {
     /// Plays it on a new disk with each kind of file system.
     pub(super) fn record(stage: &'a Stage) -> Vec<Self> {
+        Self::record_with(stage, |device| stage.perform(device))
+    }
+
+    /// The same with another way to do what is under test.
+    pub(super) fn record_with(stage: &'a Stage, perform: impl Fn(&Device) -> Ran) -> Vec<Self> {
         let boots = Boots::begin();
         let prepared = System::ALL.map(|system| stage.prepare(system, &stage.scratch));
         match stage.scenario {
@@ -137,7 +142,7 @@ impl<'a> Played<'a> {
             boots.boot(mounted.path());
             let device = stage.device(mounted.path());
             let recording = mounted.record(|_| {
-                let ran = stage.perform(&device);
+                let ran = perform(&device);
                 assert!([0, stage.scenario.rest().1].contains(&ran.code), "{}", ran.said());
             });
             let page = String::from_utf8(device.live_file("web", "page").unwrap()).unwrap();
