@@ -20,27 +20,34 @@ impl Image<'_> {
     ///
     /// # Panics
     /// When anything is not as it must be.
-    pub(super) fn recovers(self, boots: &Boots) -> Recording {
+    pub(super) fn recovers(&self, boots: &Boots) -> Recording {
         let (stage, scenario) = (self.played.stage, self.played.stage.scenario);
         let start = self.disk.clone();
-        let mounted = Mounted::new(self.disk, self.played.system).unwrap_or_else(|said| panic!("{said}"));
+        let mounted =
+            Mounted::new(self.disk.clone(), self.played.system).unwrap_or_else(|said| panic!("{said}"));
         boots.boot(mounted.path());
         let device = stage.device(mounted.path());
-        sealed_is_whole(&device, &"after the cut");
-        let page = page(&device);
-        assert!(scenario.pages().contains(&page.as_str()), "after the cut {page:?} is live");
-        if self.ended {
-            assert_eq!(page, scenario.goal(), "the command had ended well");
-        }
-        let recovery = {
-            reach(self.played, &device);
-            mounted.recorded_since(start)
-        };
+        self.live(&device, "after the cut");
+        device.run(&["guard"]).well();
+        self.live(&device, "after the guard");
+        reach(self.played, &device);
+        let recovery = mounted.recorded_since(start);
         at_rest(self.played, &device);
         let again = device.update();
         assert_eq!(again.code, scenario.rest().1, "one more update: {}", again.said());
         at_rest(self.played, &device);
         recovery
+    }
+
+    /// What is live is a release of this scenario, whole.
+    fn live(&self, device: &Device, when: &str) {
+        sealed_is_whole(device, &when);
+        let (page, scenario) = (page(device), self.played.stage.scenario);
+        assert!(scenario.pages().contains(&page.as_str()), "{when} {page:?} is live");
+        assert!(
+            !self.ended || page == scenario.goal(),
+            "the command had ended well, and {when} {page:?} is live"
+        );
     }
 }
 
@@ -50,7 +57,7 @@ fn reach(played: &Played<'_>, device: &Device) {
     let asked = device.root().join("var/lib/tidelock/journal/web.rollback.json").exists();
     let ran = match scenario {
         Scenario::Rollback => device.update(),
-        Scenario::FirstInstall | Scenario::Update | Scenario::FailingUpdate => played.stage.perform(device),
+        _ => played.stage.perform(device),
     };
     if scenario == Scenario::Rollback && page(device) == "two" {
         assert_eq!(ran.code, 0, "{}", ran.said());

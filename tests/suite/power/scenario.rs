@@ -54,8 +54,7 @@ impl Scenario {
         match self {
             Self::FirstInstall => &["", "one"],
             Self::Update => &["one", "two"],
-            Self::FailingUpdate => &["two", "one"],
-            Self::Rollback => &["two", "one"],
+            Self::FailingUpdate | Self::Rollback => &["two", "one"],
         }
     }
 
@@ -141,6 +140,7 @@ impl<'a> Played<'a> {
             let mounted = Mounted::new(mounted.unmount(), system).unwrap();
             boots.boot(mounted.path());
             let device = stage.device(mounted.path());
+            device.run(&["guard"]).well();
             let recording = mounted.record(|_| {
                 let ran = perform(&device);
                 assert!([0, stage.scenario.rest().1].contains(&ran.code), "{}", ran.said());
