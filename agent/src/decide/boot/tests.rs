@@ -55,6 +55,15 @@ fn units_that_are_not_those_of_the_linked_release_are_placed_before_anything_sta
 }
 
 #[test]
+fn what_cannot_be_read_may_well_start_by_itself() {
+    let mut device = in_trial(1);
+    app(&mut device).recipes.insert(tree("b"), Err("line 1".into()));
+    assert!(matches!(at_boot(&device, NOW), Some(Step::Count { .. })));
+    app(&mut device).recipes.clear();
+    assert!(matches!(at_boot(&device, NOW), Some(Step::Count { .. })));
+}
+
+#[test]
 fn a_release_that_had_all_of_its_starts_goes_back() {
     let Some(Step::Back { trial, .. }) = at_boot(&in_trial(STARTS), NOW) else { panic!() };
     assert_eq!(trial.phase, Phase::Back { cause: Cause::Starts });

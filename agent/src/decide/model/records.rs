@@ -211,8 +211,7 @@ impl Until {
     pub fn left(self, now: Now) -> Duration {
         match self.boot {
             Some(boot) => boot.saturating_sub(now.boot),
-            None if self.wall > now.wall => self.wall.since(now.wall),
-            None => Duration::ZERO,
+            None => self.wall.since(now.wall),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tidelock_protocol::time::Now;
+
 use super::super::tests::{NOW, app, device, setup, tree, trial, web};
 use super::*;
 
@@ -85,6 +87,8 @@ fn what_closes_a_trial_or_ends_a_wish_is_written_last() {
     assert_eq!(defer, [Record::Setback(Some(setback())), Record::Trial(None)]);
     assert_eq!(of(Step::Close { app: web() }), [Record::Trial(None)]);
     assert_eq!(of(Step::Decline { app: web() }), [Record::Rollback(None)]);
+    assert_eq!(of(Step::Unhold { app: web() }), [Record::Hold(None)]);
+    assert_eq!(of(Step::Unpin { app: web() }), [Record::Pin(None)]);
     let forget = of(Step::Forget { app: web() });
     assert_eq!(forget, [Record::Refusals(Vec::new()), Record::Setback(None), Record::Retry(None)]);
     assert_eq!(of(Step::Rest { again: None }), []);
@@ -120,4 +124,29 @@ fn a_reason_is_told_as_its_code_and_a_sentence_one_line_for_each_app() {
     assert_eq!(told(Ground::Trial(check("no route"))), refused("check http failed: no route"));
     assert_eq!(told(Ground::Recipe("line 1".into())), refused("its release.toml cannot be used: line 1"));
     assert_eq!(Step::Close { app: web() }.to_string(), "web: close the trial");
+}
+
+#[test]
+fn a_time_that_a_person_sets_runs_by_the_boot_clock_and_after_the_next_boot_by_civil_time() {
+    let minute = Duration::from_secs(60);
+    let until = Until::after(NOW, minute);
+    let clock_set = Now { wall: NOW.wall.after(minute * 60), ..NOW };
+    assert_eq!((until.left(NOW), until.left(clock_set)), (minute, minute));
+    let rebooted = Until { boot: None, ..until };
+    assert_eq!((rebooted.left(NOW), rebooted.left(clock_set)), (minute, Duration::ZERO));
+    for until in [until, rebooted] {
+        let at = |passed| Now { wall: NOW.wall.after(passed), boot: NOW.boot + passed, ..NOW };
+        assert!(!until.is_over(at(minute - Duration::from_secs(1))) && until.is_over(at(minute)));
+    }
+}
+
+#[test]
+fn the_end_of_a_hold_or_a_pin_is_told_with_it() {
+    let until = Until::after(NOW, Duration::from_secs(60));
+    let (owner, reason) = ("ann".to_owned(), "fair".to_owned());
+    let hold = Hold { owner: owner.clone(), reason: reason.clone(), until };
+    let pin = Pin { setup: setup("a"), owner, reason, until };
+    assert_eq!(Reason::Hold(hold).until(), Some(until));
+    assert_eq!(Reason::Pin(pin).until(), Some(until));
+    assert_eq!(Reason::Queued.until(), None);
 }
