@@ -13,9 +13,11 @@ use tidelock_protocol::names::{AppName, DeviceId, Platform};
 use tidelock_protocol::recipe;
 
 use crate::config::{self, Paths, Settings};
-use crate::decide::model::{App, Check, Device, Memory, Mode, Recipe, Run, Space, Starter, Units};
+use crate::decide::model::{
+    App, Check, Device, Memory, Mode, Recipe, Run, Settings as DeviceSettings, Space, Starter, Units,
+};
 use crate::io::journal::{Journal, Running, Unreadable};
-use crate::io::release::{Release, Terms};
+use crate::io::release::{self, Release, Terms};
 use crate::io::service::{self, Shown, Supervisor};
 use crate::io::units::{self, Files};
 use crate::io::{activate, clock, disk};
@@ -104,7 +106,7 @@ fn app(
     let releases: BTreeMap<&Digest, _> =
         sealed.iter().map(|tree| (tree, Release::load(site.terms(), name, tree))).collect();
     let recipe = |release: &Result<Release, String>| {
-        release.as_ref().map(|one| read(&one.recipe)).map_err(Clone::clone)
+        release.as_ref().map(|one| read(&one.recipe, &one.units)).map_err(Clone::clone)
     };
     let recipes = releases.iter().map(|(tree, release)| (**tree, recipe(release))).collect();
     // What is linked and cannot be used says nothing about units: they are left as they are.
@@ -115,6 +117,7 @@ fn app(
     let running = site.journal.running(name);
     let units = units(services, name, wanted, &running);
     let run = run(services, name, current, &units, running.run);
+    let ended = ended(services, name).filter(|_| matches!(run, Run::Started { .. }));
     let records = site.journal.read(name);
     unreadable.extend(records.unreadable);
     Ok(App {
@@ -132,6 +135,12 @@ fn app(
         pin: records.pin,
         run,
         units,
+        ended,
+        settings: DeviceSettings {
+            now: release::settings(&site.paths, name),
+            started: running.settings,
+            tried: running.tried,
+        },
         memory,
     })
 }
@@ -173,6 +182,16 @@ fn run(services: &Services, app: &AppName, current: Option<Digest>, units: &Unit
     }
 }
 
+/// What of an app does not run though it starts with the device.
+fn ended(services: &Services, app: &AppName) -> Option<String> {
+    let enabled = units::enabled(&units::of(&services.files, app));
+    let shown = |unit: &String| services.shown.get(unit).cloned().unwrap_or_default();
+    let dead = enabled.iter().map(|unit| (unit, shown(unit))).filter(|(_, shown)| !shown.is_alive());
+    let words = dead.map(|(unit, shown)| format!("{unit} is {} ({})", shown.active, shown.result));
+    let words: Vec<String> = words.collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
 /// The sealed trees of an app, the newest first, and those that were begun.
 fn releases(paths: &Paths, app: &AppName) -> Result<(Vec<Digest>, Vec<Digest>), disk::Error> {
     let directory = paths.releases(app);
@@ -210,7 +229,7 @@ fn free(paths: &Paths) -> Result<Space, disk::Error> {
 }
 
 /// A recipe as decisions see it: numbers, and digests of what is asked.
-fn read(recipe: &recipe::Recipe) -> Recipe {
+fn read(recipe: &recipe::Recipe, units: &Files) -> Recipe {
     let check = |check: &recipe::Check| Check {
         definition: definition(&check.probe),
         grace: check.grace,
@@ -222,6 +241,8 @@ fn read(recipe: &recipe::Recipe) -> Recipe {
         starter: if recipe.units.is_empty() { Starter::Agent } else { Starter::Manager },
         start: definition(&recipe.hooks.start),
         timeout: recipe.hooks.timeout,
+        units: (!units.is_empty()).then(|| units::digest(units)),
+        activate: recipe.activate,
         checks: recipe.checks.iter().map(|one| (one.name.clone(), check(one))).collect(),
     }
 }

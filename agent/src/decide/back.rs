@@ -47,7 +47,7 @@ pub(super) fn decide(case: &Case<'_>, trial: &Trial, cause: &Cause) -> Decision 
                 match checks::health(asked, &home.tuning, started, &app.memory.said, case.now.boot) {
                     Health::Passed => Blame::Release,
                     Health::Failed { .. } => Blame::World,
-                    Health::Due(due) => return (probe(case, home, due), reason),
+                    Health::Due(due) => return (probe(case, home, started, due), reason),
                     Health::Early(pause) => return (Step::Wait { pause }, reason),
                 }
             }

@@ -101,6 +101,8 @@ pub(super) fn shared(tried: Option<&Recipe>, before: Option<&Committed>) -> BTre
 
 #[cfg(test)]
 mod tests {
+    use tidelock_protocol::recipe::Activate;
+
     use super::super::model::Starter;
     use super::*;
 
@@ -189,6 +191,8 @@ mod tests {
     fn shared_is_what_both_define_alike_and_the_one_before_passed() {
         let recipe = |start: &[u8], check_text: &[u8]| Recipe {
             starter: Starter::Agent,
+            units: None,
+            activate: Activate::Restart,
             start: Digest::of(start),
             timeout: 1,
             checks: BTreeMap::from([(

@@ -30,6 +30,7 @@ pub mod model;
 mod next;
 pub mod poll;
 mod rest;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod trial;

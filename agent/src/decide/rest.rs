@@ -14,7 +14,8 @@ use super::model::{
 };
 use super::next::{Case, Decision};
 use super::poll;
-use super::trial::{Toward, toward};
+use super::settings;
+use super::trial::{Toward, timeout, toward};
 
 #[cfg(test)]
 mod tests;
@@ -32,10 +33,11 @@ pub(super) fn decide(case: &Case<'_>) -> Decision {
     let decision = (intent(case).or_else(|| lift(case)).or_else(|| adopt(case)))
         .map(|decision| if begins_trial(&decision) { other().unwrap_or(decision) } else { decision })
         .or_else(|| restore(case))
+        .or_else(|| settings::decide(case, home(case.app)?))
         .or_else(other)
         .or_else(|| tidy(case, case.device.keep))
         .unwrap_or_else(|| pursue(case));
-    match (decision, down(case)) {
+    match (decision, unwell(case)) {
         ((Step::Rest { again }, _), Some((time, reason))) => {
             (Step::Rest { again: Some(again.map_or(time, |again| again.min(time))) }, reason)
         }
@@ -119,17 +121,34 @@ fn restore(case: &Case<'_>) -> Option<Decision> {
     let home = home(case.app)?;
     match toward(case, Some(home)) {
         _ if down(case).is_some() => None,
+        Toward::There(_) if case.app.ended.is_some() => {
+            let (app, timeout) = (case.name.clone(), timeout(case.app, home.tree));
+            Some((Step::Revive { app, tree: home.tree, timeout }, Reason::Restoring(home.clone())))
+        }
         Toward::There(_) => None,
         Toward::Step(step) | Toward::Start(step) => Some((step, Reason::Restoring(home.clone()))),
     }
 }
 
-/// The committed release did not start a moment ago.
+/// What is not well with the committed release, and from now, when something is done about it.
+fn unwell(case: &Case<'_>) -> Option<(Duration, Reason)> {
+    let degraded = home(case.app).and_then(|home| settings::degraded(case, home));
+    match (degraded, down(case)) {
+        (Some((_, reason)), Some((again, _))) => Some((again, reason)),
+        (degraded, down) => degraded.or(down),
+    }
+}
+
+/// The committed release did not start a moment ago, or did not last long.
 fn down(case: &Case<'_>) -> Option<(Duration, Reason)> {
     let setup = home(case.app)?;
-    let failed = case.app.start_failed(setup)?;
-    let again = (failed.at + START_AGAIN).saturating_sub(case.now.boot);
-    let reason = Reason::Down { setup: setup.clone(), said: failed.output.clone(), again };
+    let (at, said) = match (case.app.start_failed(setup), case.app.run, &case.app.ended) {
+        (Some(failed), ..) => (failed.at, &failed.output),
+        (None, Run::Started { tree, at }, Some(ended)) if tree == setup.tree => (at, ended),
+        _ => return None,
+    };
+    let again = (at + START_AGAIN).saturating_sub(case.now.boot);
+    let reason = Reason::Down { setup: setup.clone(), said: said.clone(), again };
     (!again.is_zero()).then_some((again, reason))
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidelock_protocol::desired::Tuning;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
+use tidelock_protocol::recipe::Activate;
 use tidelock_protocol::time::{Now, Timestamp};
 
 use super::model::*;
@@ -27,7 +28,14 @@ pub(super) fn web() -> AppName {
 }
 
 pub(super) fn recipe() -> Result<Recipe, String> {
-    Ok(Recipe { starter: Starter::Manager, start: tree("start"), timeout: 30, checks: BTreeMap::new() })
+    Ok(Recipe {
+        starter: Starter::Manager,
+        start: tree("start"),
+        timeout: 30,
+        units: None,
+        activate: Activate::Restart,
+        checks: BTreeMap::new(),
+    })
 }
 
 /// A device whose app runs `a`, which was committed, with `sealed` trees.
@@ -39,6 +47,7 @@ pub(super) fn device(sealed: &[&str]) -> Device {
         recipes: sealed.iter().map(|name| (tree(name), recipe())).collect(),
         committed: vec![committed],
         run: Run::Started { tree: tree("a"), at: Duration::from_secs(1) },
+        settings: Settings { started: Some(String::new()), ..Settings::default() },
         ..App::default()
     };
     let free = Space { bytes: 100, inodes: 100 };

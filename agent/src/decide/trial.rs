@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use tidelock_protocol::digest::Digest;
+use tidelock_protocol::recipe::Activate;
 
 use super::checks::{self, Due, Health};
 use super::model::{App, Cause, Committed, Phase, Reason, Recipe, Run, Setup, Step, Trial, Units, Want};
@@ -46,7 +47,7 @@ pub(super) fn decide(case: &Case<'_>, trial: &Trial) -> Decision {
             match checks::health(all, &trial.to.tuning, started, &app.memory.said, case.now.boot) {
                 Health::Passed => trying(commit(case, trial, recipe)),
                 Health::Failed { name, said } => go_back(case, trial, Cause::Check { name, said }),
-                Health::Due(run) => trying(probe(case, &trial.to, run)),
+                Health::Due(run) => trying(probe(case, &trial.to, started, run)),
                 Health::Early(pause) => trying(Step::Wait { pause }),
             }
         }
@@ -112,6 +113,7 @@ pub(super) fn toward(case: &Case<'_>, to: Option<&Setup>) -> Toward {
     let tree = to.map(|to| to.tree);
     let begun = match app.run {
         Run::Started { tree: running, .. } if Some(running) == tree && app.current == tree => None,
+        Run::Started { tree: running, .. } if reloads(app, running, tree) => None,
         Run::Started { tree: running, .. } => Some(running),
         Run::Unclear => app.current,
         Run::Stopped => None,
@@ -126,12 +128,25 @@ pub(super) fn toward(case: &Case<'_>, to: Option<&Setup>) -> Toward {
         (tree, _) if app.units == Units::Other => Toward::Step(Step::Place { app: name, tree }),
         (None, _) => Toward::There(case.now.boot),
         (Some(tree), Run::Started { tree: running, at }) if running == tree => Toward::There(at),
+        (Some(tree), Run::Started { .. }) => {
+            Toward::Start(Step::Reload { app: name, tree, timeout: timeout(app, tree) })
+        }
         (Some(tree), _) => Toward::Start(Step::Start { app: name, tree, timeout: timeout(app, tree) }),
     }
 }
 
+/// Whether a running release becomes `tree` by a reload: forward only, where that release says so and brings the very
+/// same units. What leads back is a restart, since nobody knows what the one that failed left in memory.
+fn reloads(app: &App, running: Digest, tree: Option<Digest>) -> bool {
+    let recipe = |tree: Digest| app.recipes.get(&tree).and_then(|recipe| recipe.as_ref().ok());
+    let tried = app.trial.as_ref().filter(|trial| trial.phase == Phase::Opened).map(|trial| trial.to.tree);
+    let Some(next) = tree.filter(|_| tree == tried).and_then(recipe) else { return false };
+    let same = next.units.is_some() && recipe(running).is_some_and(|recipe| recipe.units == next.units);
+    same && next.activate == Activate::Reload
+}
+
 /// The time that the hooks of `tree` may take: the tuning of the setup that it is or was, its own number, a default.
-fn timeout(app: &App, tree: Digest) -> Duration {
+pub(super) fn timeout(app: &App, tree: Digest) -> Duration {
     let trial = app.trial.iter().flat_map(|trial| [Some(&trial.to), trial.from.as_ref()]).flatten();
     let known = trial.chain(app.committed.iter().map(|committed| &committed.setup));
     let tuned = known.filter(|setup| setup.tree == tree).find_map(|setup| setup.tuning.timeout);
@@ -140,7 +155,7 @@ fn timeout(app: &App, tree: Digest) -> Duration {
 }
 
 /// Runs the check that is due.
-pub(super) fn probe(case: &Case<'_>, setup: &Setup, due: Due) -> Step {
+pub(super) fn probe(case: &Case<'_>, setup: &Setup, started: Duration, due: Due) -> Step {
     let Due { check, timeout, if_passed, if_failed } = due;
-    Step::Probe { app: case.name.clone(), tree: setup.tree, check, timeout, if_passed, if_failed }
+    Step::Probe { app: case.name.clone(), tree: setup.tree, check, started, timeout, if_passed, if_failed }
 }

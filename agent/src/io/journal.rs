@@ -17,7 +17,7 @@ use super::disk;
 use super::lock::Lock;
 use crate::config::Paths;
 use crate::decide::model::{
-    Committed, Hold, Pin, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial, Trouble, Until,
+    Committed, Hold, Pin, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial, Tried, Trouble, Until,
 };
 
 #[cfg(test)]
@@ -76,6 +76,12 @@ pub struct Running {
     /// Whether unit files may be other ones than the service manager knows.
     #[serde(default)]
     pub untold: bool,
+    /// With which of the device's settings it was started.
+    #[serde(default)]
+    pub settings: Option<String>,
+    /// Those that were changed while it ran.
+    #[serde(default)]
+    pub tried: Option<Tried>,
 }
 
 /// What the agent last said, for whoever asks while it is at work or asleep; kept like [`Running`].

@@ -10,18 +10,21 @@ use std::time::Duration;
 use tidelock_protocol::recipe::Probe;
 use ureq::tls::TlsConfig;
 
-use super::service::{self, Ended, Job, Stopped};
+use super::service::{self, Ended, Job, Shown, Stopped};
 use super::wake::Wake;
 use crate::decide::model::Outcome;
 
 /// How much of an answer is shown when it is not as it should be.
 const BODY: u64 = 1024;
+/// systemd and the agent read their clocks one after the other.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(1);
 
-/// Asks what `probe` asks, for at most `job.timeout`; `job` is how a command of this release is run.
+/// Asks what `probe` asks of a release that was started at `started` since boot, for at most `job.timeout`; `job` is how a
+/// command of this release is run. Units have the names that they have on the device.
 ///
 /// # Errors
 /// [`Stopped`]: the agent was asked to end before there was an answer.
-pub fn run(probe: &Probe, job: Job<'_>, wake: &Wake) -> Result<Ended, Stopped> {
+pub fn run(probe: &Probe, job: Job<'_>, started: Duration, wake: &Wake) -> Result<Ended, Stopped> {
     let timeout = job.timeout;
     match probe {
         Probe::Http(url) => {
@@ -33,10 +36,57 @@ pub fn run(probe: &Probe, job: Job<'_>, wake: &Wake) -> Result<Ended, Stopped> {
             service::aside(move || tcp(&place, timeout), wake)
         }
         Probe::Command(command) => service::run(&Job { command: &command.words(), ..job }, wake),
-        Probe::Unit(name) | Probe::LastRun(name) => {
-            Ok(Ended::failed(format!("{name} is a unit of systemd, and this agent runs none")))
+        Probe::Unit(unit) => {
+            Ok(asked(unit).map_or_else(Ended::failed, |shown| stands(unit, &shown, started)))
         }
+        Probe::LastRun(timer) => Ok(last_run(timer, started).unwrap_or_else(Ended::failed)),
     }
+}
+
+/// What systemd knows of one unit.
+fn asked(unit: &str) -> Result<Shown, String> {
+    let all = service::show(&[unit.to_owned()].into())
+        .map_err(|error| format!("cannot ask about {unit}: {error}"))?;
+    let shown = all.into_values().next().unwrap_or_default();
+    match shown.load.as_str() {
+        "loaded" => Ok(shown),
+        load => Err(format!("{unit} cannot be used: it is {load}")),
+    }
+}
+
+/// Whether a unit is up and was not restarted by systemd since the release was started.
+fn stands(unit: &str, shown: &Shown, started: Duration) -> Ended {
+    let Shown { active, sub, result, restarts, since, .. } = shown;
+    let restarted = *restarts > 0 && *since > started + CLOCKS_DIFFER;
+    match shown.is_up() && !restarted {
+        true => passed(format!("{unit} is {active} ({sub})")),
+        false => Ended::failed(format!(
+            "{unit} is {active} ({sub}, {result}), restarted {restarts} times\n{}",
+            service::story(&[unit.to_owned()].into())
+        )),
+    }
+}
+
+/// Whether what a timer starts has ended well since the release was started; it is started once, if it has not run yet.
+fn last_run(timer: &str, started: Duration) -> Result<Ended, String> {
+    let triggers = asked(timer)?.triggers;
+    let unit = triggers.split_whitespace().next().ok_or_else(|| format!("{timer} starts nothing"))?;
+    let shown = asked(unit)?;
+    let has_run = shown.exited + CLOCKS_DIFFER > started && !shown.exited.is_zero();
+    if shown.is_busy() {
+        return Ok(Ended::failed(format!("{unit} has not ended yet")));
+    }
+    if !has_run {
+        service::begin(unit).map_err(|error| format!("cannot start {unit}: {error}"))?;
+        return Ok(Ended::failed(format!("{unit} had not run since the start, and was started now")));
+    }
+    Ok(match shown.result.as_str() {
+        "success" => passed(format!("{unit} ended well")),
+        result => Ended::failed(format!(
+            "{unit} ended with {result}\n{}",
+            service::story(&[unit.to_owned()].into())
+        )),
+    })
 }
 
 fn http(url: &str, timeout: Duration) -> Ended {
@@ -110,8 +160,9 @@ mod tests {
             user: None,
             timeout,
             rest: Rest::Ends,
+            unit: None,
         };
-        run(probe, job, &wake).unwrap()
+        run(probe, job, Duration::ZERO, &wake).unwrap()
     }
 
     /// A server that gives one answer to one question, and its address.
@@ -153,7 +204,26 @@ mod tests {
         assert_eq!(ask(&Probe::Http(url), Duration::from_millis(200)).outcome, Outcome::Failed);
         assert_eq!(ask(&Probe::Tcp(closed()), LATE).outcome, Outcome::Failed);
         assert_eq!(ask(&Probe::Tcp(silent.local_addr().unwrap().to_string()), LATE).outcome, Outcome::Passed);
-        assert!(ask(&Probe::Unit("web.service".into()), LATE).output.contains("systemd"));
+    }
+
+    #[test]
+    fn a_unit_stands_while_systemd_did_not_restart_it() {
+        let started = Duration::from_secs(100);
+        let shown = |active: &str, restarts, since| Shown {
+            load: "loaded".into(),
+            active: active.into(),
+            restarts,
+            since: Duration::from_secs(since),
+            ..Shown::default()
+        };
+        let stands = |shown: &Shown| stands("web.service", shown, started).outcome == Outcome::Passed;
+        assert!(
+            stands(&shown("active", 0, 100)) && stands(&shown("active", 0, 130)),
+            "a socket may start it later"
+        );
+        assert!(!stands(&shown("active", 1, 130)));
+        assert!(stands(&shown("active", 3, 90)), "restarts before a reload do not count");
+        assert!(!stands(&shown("activating", 1, 90)) && !stands(&shown("failed", 0, 90)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tidelock_protocol::recipe::{self, Probe, Recipe};
 
 use super::disk;
 use super::lock::Lock;
-use super::service::{self, Job, Rest, Supervisor};
+use super::service::{self, Job, Rest, Supervisor, Transient};
 use super::units::{self, Files, Owner};
 use super::user::{self, User};
 use crate::config::{Paths, Settings};
@@ -45,6 +46,8 @@ pub struct Release {
     /// The files `KEY=value` of its environment; the later one wins.
     settings: [PathBuf; 2],
     data: PathBuf,
+    /// The app and the state directory, where commands run in units.
+    managed: Option<(AppName, PathBuf)>,
 }
 
 impl Release {
@@ -78,7 +81,8 @@ impl Release {
         };
         let units = units_of(&owner, &recipe, &directory, supervisor)?;
         let settings = [paths.app_env(app), paths.release(app, tree).join("release.env")];
-        Ok(Self { recipe, units, tree: directory, user, settings, data: paths.data(app) })
+        let managed = (supervisor == Supervisor::Systemd).then(|| (app.clone(), paths.state()));
+        Ok(Self { recipe, units, tree: directory, user, settings, data: paths.data(app), managed })
     }
 
     /// A command of this release, ready to run.
@@ -87,15 +91,38 @@ impl Release {
     /// The device's settings for the app cannot be read, in words.
     pub fn job<'a>(&self, command: &'a [String], timeout: Duration, rest: Rest) -> Result<Job<'a>, String> {
         let mut environment = BTreeMap::from([("HOME".to_owned(), self.data.display().to_string())]);
+        let unit = self.managed.as_ref().map(|(app, state)| Transient {
+            name: match rest {
+                Rest::LivesOn => Transient::of_start(app.as_str()),
+                Rest::Ends => Transient::of_run(app.as_str()),
+            },
+            settings: self.settings.to_vec(),
+            state: state.clone(),
+            data: self.data.clone(),
+        });
         if let Some(user) = &self.user {
             environment.insert("USER".into(), user.name.clone());
             environment.insert("LOGNAME".into(), user.name.clone());
         }
-        for path in &self.settings {
+        for path in self.settings.iter().filter(|_| unit.is_none()) {
             let found = service::environment_file(path);
             environment.extend(found.map_err(|error| format!("cannot read {}: {error}", path.display()))?);
         }
-        Ok(Job { command, directory: self.tree.clone(), environment, user: self.user.clone(), timeout, rest })
+        let (directory, user) = (self.tree.clone(), self.user.clone());
+        Ok(Job { command, directory, environment, user, timeout, rest, unit })
+    }
+
+    /// What a check asks, with the names that units have on the device.
+    pub fn on_device(&self, probe: Probe) -> Probe {
+        let own = |unit: String| match &self.managed {
+            Some((app, _)) => units::on_device(app, &self.recipe.units, &unit),
+            None => unit,
+        };
+        match probe {
+            Probe::Unit(unit) => Probe::Unit(own(unit)),
+            Probe::LastRun(unit) => Probe::LastRun(own(unit)),
+            probe => probe,
+        }
     }
 
     /// Makes the app's own data directory, which belongs to the user of the release.
@@ -103,11 +130,31 @@ impl Release {
     /// # Errors
     /// Whatever the system says.
     pub fn make_data(&self, _lock: &Lock) -> Result<(), disk::Error> {
-        disk::create_directories(&self.data)?;
+        let failed = |source| disk::Error { what: "keep others out of", path: self.data.clone(), source };
+        // Who owns the device may open it up afterwards.
+        if !self.data.is_dir() {
+            disk::create_directories(&self.data)?;
+            std::fs::set_permissions(&self.data, std::fs::Permissions::from_mode(0o750)).map_err(failed)?;
+        }
         let Some(user) = &self.user else { return Ok(()) };
         let failed = |source| disk::Error { what: "give to its user", path: self.data.clone(), source };
         std::os::unix::fs::chown(&self.data, Some(user.uid), Some(user.gid)).map_err(failed)
     }
+}
+
+/// What tells this device's settings and secrets for an app from others: which files there are, and since when. Nothing
+/// of what they say is read.
+pub fn settings(paths: &Paths, app: &AppName) -> String {
+    let secrets = std::fs::read_dir(paths.credentials(app)).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = secrets.map(|entry| entry.path()).chain([paths.app_env(app)]).collect();
+    files.sort_unstable();
+    let told = |path: &PathBuf| {
+        let found = path.metadata().ok()?;
+        let (inode, size) = (found.ino(), found.size());
+        Some(format!("{} {inode} {size} {} {}\n", path.display(), found.mtime(), found.mtime_nsec()))
+    };
+    let text: String = files.iter().filter_map(told).collect();
+    if text.is_empty() { text } else { Digest::of(text.as_bytes()).to_string() }
 }
 
 /// Writes the `release.env` of a staged release; it becomes durable with the tree.
@@ -192,6 +239,10 @@ mod tests {
         Settings::of(&merged, paths).unwrap()
     }
 
+    fn settings_of(paths: &Paths, app: &AppName) -> String {
+        super::settings(paths, app)
+    }
+
     fn load(paths: &Paths, app: &AppName, tree: &Digest) -> Result<Release, String> {
         let supervisor = Supervisor::Hooks;
         Release::load(Terms { paths, settings: &settings(paths), supervisor }, app, tree)
@@ -252,6 +303,11 @@ mod tests {
         std::fs::rename(paths.staged(&web, &tree), paths.release(&web, &tree)).unwrap();
         put(&room, paths.tree(&web, &tree).join("release.toml"), "format = 1");
         put(&room, paths.app_env(&web), "PORT=81\nTIDELOCK_APP=other\n");
+        let before = settings_of(&paths, &web);
+        std::fs::create_dir_all(paths.credentials(&web)).unwrap();
+        std::fs::write(paths.credentials(&web).join("token"), "s").unwrap();
+        assert_ne!(settings_of(&paths, &web), before);
+        assert_eq!(settings_of(&paths, &"api".parse().unwrap()), "");
         let release = load(&paths, &web, &tree).unwrap();
         let job = release.job(&[], Duration::from_secs(1), Rest::Ends).unwrap();
         assert_eq!(job.environment["PORT"], "81");

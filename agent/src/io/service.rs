@@ -5,6 +5,7 @@
 //! the group: it outlives hook and agent.
 
 mod systemd;
+mod transient;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, PipeReader, Read};
@@ -22,7 +23,8 @@ use super::wake::{Wake, Woken};
 use super::{clock, notify};
 use crate::decide::model::Outcome;
 
-pub use systemd::{Shown, Supervisor, read_again, reload, show, start, stop, story};
+pub use systemd::{Shown, Supervisor, begin, end as end_unit, read_again, reload, show, start, stop, story};
+pub use transient::Transient;
 
 /// How much of an output is kept: its end, in bytes.
 const OUTPUT: usize = 8 * 1024;
@@ -48,6 +50,8 @@ pub struct Job<'a> {
     pub timeout: Duration,
     /// What happens to the rest of its group when it ends well.
     pub rest: Rest,
+    /// The unit that it runs in, under systemd; otherwise it runs in a process group.
+    pub unit: Option<Transient>,
 }
 
 /// What happens to what a command left in its process group.
@@ -102,10 +106,15 @@ pub fn run(job: &Job<'_>, wake: &Wake) -> Result<Ended, Stopped> {
         match child.try_wait() {
             Ok(Some(status)) => {
                 tail.read();
-                if job.rest == Rest::Ends || !status.success() {
-                    end(&mut child);
-                }
-                return Ok(ended(status, &tail));
+                return Ok(match &job.unit {
+                    Some(unit) => unit.ended(job, ended(status, &tail)),
+                    None => {
+                        if job.rest == Rest::Ends || !status.success() {
+                            end(&mut child);
+                        }
+                        ended(status, &tail)
+                    }
+                });
             }
             Ok(None) => {}
             Err(error) => {
@@ -114,12 +123,14 @@ pub fn run(job: &Job<'_>, wake: &Wake) -> Result<Ended, Stopped> {
         }
         let left = deadline.saturating_sub(clock::since_boot());
         if left.is_zero() {
+            job.unit.iter().for_each(Transient::end);
             end(&mut child);
             tail.read();
             let what = format!("did not end within {} s and was ended", job.timeout.as_secs());
             return Ok(Ended::failed(tail.after(&what)));
         }
         if wake.wait(tail.output.as_ref().map(AsFd::as_fd), left.min(TICK)) == Woken::Stopped {
+            job.unit.iter().for_each(Transient::end);
             end(&mut child);
             return Err(Stopped);
         }
@@ -191,7 +202,11 @@ fn unquoted(value: &str) -> &str {
 }
 
 fn spawn(job: &Job<'_>) -> io::Result<(Child, PipeReader)> {
-    let (program, arguments) = job.command.split_first().ok_or(ErrorKind::InvalidInput)?;
+    // In a unit everything about the command is told to systemd, and the agent only waits for the one that tells it.
+    let transient = job.unit.as_ref().map(|unit| unit.command(job));
+    let own = transient.is_none();
+    let (program, arguments) =
+        transient.as_deref().unwrap_or(job.command).split_first().ok_or(ErrorKind::InvalidInput)?;
     let program = if program.contains('/') { job.directory.join(program) } else { program.into() };
     let (output, write) = io::pipe()?;
     fcntl_setfl(&output, OFlags::NONBLOCK)?;
@@ -202,12 +217,12 @@ fn spawn(job: &Job<'_>) -> io::Result<(Child, PipeReader)> {
         .env_clear()
         .env("PATH", PATH)
         .env("LANG", "C.UTF-8")
-        .envs(&job.environment)
+        .envs(job.environment.iter().filter(|_| own))
         .stdin(Stdio::null())
         .stdout(write.try_clone()?)
         .stderr(write)
         .process_group(0);
-    let child = match &job.user {
+    let child = match job.user.as_ref().filter(|_| own) {
         None => command.spawn(),
         Some(user) => std::thread::scope(|scope| {
             let start = || user.take_over_this_thread().and_then(|()| command.spawn());

@@ -73,8 +73,10 @@ impl Turn<'_> {
             }
             Step::Stop { app, tree, timeout } => self.stop(&app, &tree, timeout)?,
             Step::Start { app, tree, timeout } => self.start(&app, tree, timeout)?,
-            Step::Probe { app, tree, check, timeout, if_passed, if_failed } => {
-                let ended = self.probe(&app, &tree, &check, timeout)?;
+            Step::Reload { app, tree, timeout } => self.reload(&app, tree, timeout)?,
+            Step::Revive { app, tree, timeout } => self.revive(&app, tree, timeout)?,
+            Step::Probe { app, tree, check, started, timeout, if_passed, if_failed } => {
+                let ended = self.probe(&app, &tree, &check, started, timeout)?;
                 let passes = if ended.outcome == Outcome::Passed { if_passed } else { if_failed };
                 self.say(&app, check, ended, passes);
                 self.keep(&app, self.site.journal.running(&app).run)?;
@@ -85,11 +87,16 @@ impl Turn<'_> {
             Step::Prune { app, tree } => disk::prune(&paths.release(&app, &tree))?,
             Step::Discard { app, tree } => disk::prune(&paths.staged(&app, &tree))?,
             Step::UnholdAll => self.site.journal.end_hold(None)?,
+            Step::Note { app, settings } => {
+                self.remember(&app, |running| running.settings = Some(settings))?
+            }
+            Step::Try { app, tried } => self.remember(&app, |running| running.tried = Some(tried))?,
+            // A trial that passed did so with the settings that lie there.
+            Step::Commit { app, .. } => self.remember(&app, |running| running.tried = None)?,
             // All that these do is in their records.
             Step::Open { .. }
             | Step::Count { .. }
             | Step::Back { .. }
-            | Step::Commit { .. }
             | Step::Refuse { .. }
             | Step::Defer { .. }
             | Step::Close { .. }

@@ -3,6 +3,7 @@
 //!
 //! Never here: a choice between steps.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidelock_protocol::digest::Digest;
@@ -12,8 +13,8 @@ use tidelock_protocol::recipe::{self, Probe};
 use super::{Error, Turn, in_words};
 use crate::decide::model::{Memory, Outcome, Recipe, Run, Said};
 use crate::io::journal::Running;
-use crate::io::release::Release;
-use crate::io::service::{self, Ended, Rest, Stopped, Supervisor};
+use crate::io::release::{self, Release};
+use crate::io::service::{self, Ended, Rest, Stopped, Supervisor, Transient};
 use crate::io::units::{self, Files};
 use crate::io::{clock, disk, probe};
 
@@ -49,42 +50,85 @@ impl Turn<'_> {
             }
         }
         let hook = |recipe: &recipe::Recipe| recipe.hooks.stop.clone().map(Probe::Command);
-        let ended = self.run_command(app, tree, timeout, Rest::Ends, hook)?;
+        let ended = self.run_command(app, tree, Duration::ZERO, timeout, Rest::Ends, hook)?;
         // A stop hook that fails cannot keep a release alive.
         if let Some(Ended { outcome: Outcome::Failed, output }) = ended {
             log::warn!("{app}: the stop hook failed: {output}");
+        }
+        if self.site.supervisor == Supervisor::Systemd {
+            service::end_unit(&Transient::of_start(app.as_str()));
         }
         self.keep(app, Run::Stopped)
     }
 
     pub(super) fn start(&mut self, app: &AppName, tree: Digest, timeout: Duration) -> Result<(), Error> {
         self.begin(app)?;
+        let settings = release::settings(&self.site.paths, app);
+        self.remember(app, |running| running.settings = Some(settings))?;
+        if let Ok(release) = Release::load(self.site.terms(), app, &tree) {
+            release.make_data(self.lock)?;
+        }
         let hook = |recipe: &recipe::Recipe| recipe.hooks.start.clone().map(Probe::Command);
-        let mut ended = self.run_command(app, &tree, timeout, Rest::LivesOn, hook)?;
+        let mut ended = self.run_command(app, &tree, Duration::ZERO, timeout, Rest::LivesOn, hook)?;
         if ended.as_ref().is_none_or(|ended| ended.outcome == Outcome::Passed) {
             ended = self.start_units(app, timeout)?;
         }
-        match ended {
-            Some(ended) if ended.outcome == Outcome::Failed => {
-                log::warn!("{app}: it does not start: {}", ended.output);
-                self.say(app, Recipe::START.into(), ended, 0);
-                // What it had started by then is for the stop hook to end.
-                self.keep(app, Run::Unclear)
-            }
-            _ => self.keep(app, Run::Started { tree, at: clock::since_boot() }),
-        }
+        // What it had started by then is to be stopped.
+        self.started(app, tree, ended, Run::Unclear)
     }
 
     /// Starts the units of an app that start with the device; the others are started by them.
     fn start_units(&self, app: &AppName, timeout: Duration) -> Result<Option<Ended>, Error> {
-        if self.site.supervisor == Supervisor::Hooks {
-            return Ok(None);
-        }
-        let units = units::enabled(&units::of(&units::found(&self.site.paths)?, app));
+        let units = self.enabled(app)?;
         if units.is_empty() {
             return Ok(None);
         }
         service::start(&units, timeout, self.wake).map(Some).map_err(|Stopped| Error::Stopped)
+    }
+
+    fn enabled(&self, app: &AppName) -> Result<BTreeSet<String>, Error> {
+        match self.site.supervisor {
+            Supervisor::Hooks => Ok(BTreeSet::new()),
+            Supervisor::Systemd => Ok(units::enabled(&units::of(&units::found(&self.site.paths)?, app))),
+        }
+    }
+
+    pub(super) fn reload(&mut self, app: &AppName, tree: Digest, timeout: Duration) -> Result<(), Error> {
+        self.begin(app)?;
+        // A timer or a target has nothing to read.
+        let services = self.enabled(app)?.into_iter().filter(|unit| unit.ends_with(".service")).collect();
+        let ended = service::reload(&services, timeout, self.wake).map_err(|Stopped| Error::Stopped)?;
+        self.started(app, tree, Some(ended), Run::Unclear)
+    }
+
+    pub(super) fn revive(&mut self, app: &AppName, tree: Digest, timeout: Duration) -> Result<(), Error> {
+        let ended = self.start_units(app, timeout)?;
+        self.started(app, tree, ended, Run::Started { tree, at: clock::since_boot() })
+    }
+
+    /// Changes what is remembered of an app for the time of this boot.
+    pub(super) fn remember(&self, app: &AppName, change: impl FnOnce(&mut Running)) -> Result<(), Error> {
+        let mut running = self.site.journal.running(app);
+        change(&mut running);
+        Ok(self.site.journal.keep_running(self.lock, app, &running)?)
+    }
+
+    /// Keeps how a start ended; `otherwise` is what runs after one that failed.
+    fn started(
+        &mut self,
+        app: &AppName,
+        tree: Digest,
+        ended: Option<Ended>,
+        otherwise: Run,
+    ) -> Result<(), Error> {
+        match ended {
+            Some(ended) if ended.outcome == Outcome::Failed => {
+                log::warn!("{app}: it does not start: {}", ended.output);
+                self.say(app, Recipe::START.into(), ended, 0);
+                self.keep(app, otherwise)
+            }
+            _ => self.keep(app, Run::Started { tree, at: clock::since_boot() }),
+        }
     }
 
     pub(super) fn probe(
@@ -92,12 +136,13 @@ impl Turn<'_> {
         app: &AppName,
         tree: &Digest,
         check: &str,
+        started: Duration,
         timeout: Duration,
     ) -> Result<Ended, Error> {
         let asked = |recipe: &recipe::Recipe| {
             recipe.checks.iter().find(|one| one.name == check).map(|one| one.probe.clone())
         };
-        let ended = self.run_command(app, tree, timeout, Rest::Ends, asked)?;
+        let ended = self.run_command(app, tree, started, timeout, Rest::Ends, asked)?;
         Ok(ended.unwrap_or_else(|| Ended::failed("the release has no such check any more")))
     }
 
@@ -106,6 +151,7 @@ impl Turn<'_> {
         &self,
         app: &AppName,
         tree: &Digest,
+        started: Duration,
         timeout: Duration,
         rest: Rest,
         asked: impl FnOnce(&recipe::Recipe) -> Option<Probe>,
@@ -113,6 +159,7 @@ impl Turn<'_> {
         let release = Release::load(self.site.terms(), app, tree);
         let asked = release.and_then(|release| {
             let Some(asked) = asked(&release.recipe) else { return Ok(None) };
+            let asked = release.on_device(asked);
             let job = release.job(&[], timeout, rest)?;
             release.make_data(self.lock).map_err(|error| in_words(&error))?;
             Ok(Some((asked, job)))
@@ -120,7 +167,7 @@ impl Turn<'_> {
         match asked {
             Ok(None) => Ok(None),
             Ok(Some((asked, job))) => {
-                probe::run(&asked, job, self.wake).map(Some).map_err(|Stopped| Error::Stopped)
+                probe::run(&asked, job, started, self.wake).map(Some).map_err(|Stopped| Error::Stopped)
             }
             Err(problem) => Ok(Some(Ended::failed(problem))),
         }

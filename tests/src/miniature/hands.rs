@@ -51,7 +51,7 @@ pub fn acts(step: &Step) -> Vec<Act> {
         Step::Unlink { .. } => disk(remove(Name::Link)),
         Step::Place { tree, .. } => [disk(place(*tree)), vec![Act::Tell]].concat(),
         Step::Stop { tree, .. } => vec![Act::Unclear, Act::Stop(*tree)],
-        Step::Start { tree, .. } => vec![Act::Unclear, Act::Start(*tree)],
+        Step::Start { tree, .. } | Step::Reload { tree, .. } => vec![Act::Unclear, Act::Start(*tree)],
         Step::Probe { tree, check, timeout, if_passed, if_failed, .. } => vec![Act::Probe {
             tree: *tree,
             check: check.clone(),

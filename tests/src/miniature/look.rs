@@ -8,13 +8,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidelock::decide::model::{
-    App, Check, Committed, Device, File, Hold, Mode, Offer, Pin, Recipe, Record, Space, Starter, Trial,
-    Units, Wanted,
+    App, Check, Committed, Device, File, Hold, Mode, Offer, Pin, Recipe, Record, Settings, Space, Starter,
+    Trial, Units, Wanted,
 };
 use tidelock::decide::want::{Me, Signed, want};
 use tidelock_protocol::desired::{Build, Choice, Desired, IndexTarget, Release, Source, Tuning};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::{AppName, Platform};
+use tidelock_protocol::recipe::Activate;
 use tidelock_protocol::time::{Now, Timestamp};
 
 use super::disk::{Content, Kind, Name};
@@ -148,7 +149,8 @@ impl World {
 
     fn app(&self, place: usize, one: &One) -> App {
         let live = one.disk.live();
-        let mut app = App { run: one.run, memory: one.memory.clone(), ..App::default() };
+        let settings = Settings { started: Some(String::new()), ..Settings::default() };
+        let mut app = App { run: one.run, memory: one.memory.clone(), settings, ..App::default() };
         for (name, content) in live.iter() {
             let name = *name;
             match (name, content) {
@@ -256,5 +258,12 @@ fn recipe(behaviour: Option<Behaviour>, starter: Starter) -> Result<Recipe, Stri
     let definition = Digest::of(b"http");
     let check = Check { definition, grace: 0, interval: 1, deadline: 2, successes: 1 };
     let checks = BTreeMap::from([("http".to_owned(), check)]);
-    Ok(Recipe { starter, start: Digest::of(b"start"), timeout: 10, checks })
+    Ok(Recipe {
+        starter,
+        start: Digest::of(b"start"),
+        timeout: 10,
+        units: None,
+        activate: Activate::Restart,
+        checks,
+    })
 }

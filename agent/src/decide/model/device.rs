@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
+use tidelock_protocol::recipe::Activate;
 use tidelock_protocol::time::Now;
 
 use super::Step;
@@ -86,6 +87,10 @@ pub struct App {
     pub run: Run,
     /// Its unit files in the service manager's directory.
     pub units: Units,
+    /// This device's own settings for it.
+    pub settings: Settings,
+    /// What of it does not run though it was started, in the service manager's words.
+    pub ended: Option<String>,
     /// What this process remembers.
     pub memory: Memory,
 }
@@ -143,6 +148,27 @@ impl App {
     }
 }
 
+/// A device's own settings and secrets for an app. They are told apart by what their files are, never by what they say;
+/// all of this lasts for one boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Settings {
+    /// Those that lie there now; empty where there are none.
+    pub now: String,
+    /// Those that the app was started with; none: the service manager started it, and nobody saw with which.
+    pub started: Option<String>,
+    /// Those that a running app was last restarted for.
+    pub tried: Option<Tried>,
+}
+
+/// Settings that were changed while the app ran.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Tried {
+    /// Which.
+    pub settings: String,
+    /// What the checks said of them; none: not yet.
+    pub verdict: Option<Said>,
+}
+
 /// The unit files of an app in the service manager's directory, held against the release that the link names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Units {
@@ -183,6 +209,10 @@ pub struct Recipe {
     pub start: Digest,
     /// Seconds that a hook may take, before tuning.
     pub timeout: u32,
+    /// Digest of its unit files; none: it has none.
+    pub units: Option<Digest>,
+    /// What happens to running units when it takes the place of a release with the same.
+    pub activate: Activate,
     /// The checks by name, before tuning.
     pub checks: BTreeMap<String, Check>,
 }
@@ -242,7 +272,13 @@ impl Memory {
     pub fn before(&mut self, step: &Step) {
         self.counted = false;
         // A trial and a way back ask afresh, even where nothing is restarted because only numbers changed.
-        if let Step::Open { .. } | Step::Back { .. } | Step::Start { .. } | Step::Stop { .. } = step {
+        if let Step::Open { .. }
+        | Step::Back { .. }
+        | Step::Revive { .. }
+        | Step::Start { .. }
+        | Step::Reload { .. }
+        | Step::Stop { .. } = step
+        {
             self.said.clear();
         }
     }

@@ -11,7 +11,8 @@ mod tests;
 mod words;
 
 pub use device::{
-    App, Check, Device, Memory, Mode, Outcome, Recipe, Run, Said, Space, Starter, Trouble, TroubleKind, Units,
+    App, Check, Device, Memory, Mode, Outcome, Recipe, Run, Said, Settings, Space, Starter, Tried, Trouble,
+    TroubleKind, Units,
 };
 pub use reason::{Reason, Why};
 pub use records::{

@@ -118,6 +118,15 @@ pub enum Reason {
         /// From now.
         again: Duration,
     },
+    /// The device's settings for it were changed: it is restarted with them and checked.
+    Settings(Setup),
+    /// It fails its checks with the device's settings. Those are their owner's, and nothing is rolled back.
+    Degraded {
+        /// The release.
+        setup: Setup,
+        /// What said so, and the end of it.
+        said: String,
+    },
     /// A person asked to go back, and there is nothing to leave or nothing to go back to.
     NothingToGoBackTo,
     /// A person asked to try again.
@@ -154,6 +163,8 @@ impl Reason {
             Self::GoingBack { .. } => "going-back",
             Self::Restoring(_) => "restoring",
             Self::Down { .. } => "down",
+            Self::Settings(_) => "settings",
+            Self::Degraded { .. } => "degraded",
             Self::NothingToGoBackTo => "nothing-to-go-back-to",
             Self::Retrying => "retrying",
             Self::Tidying => "tidying",
@@ -237,6 +248,10 @@ impl fmt::Display for Reason {
             Self::Restoring(setup) => write!(f, "{setup} was committed here and is brought back"),
             Self::Down { setup, said, again } => {
                 write!(f, "{setup} does not start, tried again in {} s: {said}", again.as_secs())
+            }
+            Self::Settings(setup) => write!(f, "{setup} is restarted and checked with this device's changed settings"),
+            Self::Degraded { setup, said } => {
+                write!(f, "{setup} fails with this device's settings, which are its owner's to mend: {said}")
             }
             Self::NothingToGoBackTo => f.write_str("there is nothing to go back to"),
             Self::Retrying => f.write_str("refusals and back-off are forgotten, as asked"),

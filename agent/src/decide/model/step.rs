@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 
+use super::device::Tried;
 use super::reason::Reason;
 use super::records::{Committed, Hold, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial};
 
@@ -178,6 +179,39 @@ pub enum Step {
         /// How long the hook may take; then its process group is ended.
         timeout: Duration,
     },
+    /// Let the units of `tree`, which the link names and which took the place of others just like them, read their files
+    /// again.
+    Reload {
+        /// Of which app.
+        app: AppName,
+        /// The release.
+        tree: Digest,
+        /// How long that may take; then it failed.
+        timeout: Duration,
+    },
+    /// Start those units of `tree` again that ended, and leave the others alone.
+    Revive {
+        /// Of which app.
+        app: AppName,
+        /// The release.
+        tree: Digest,
+        /// How long that may take; then it failed.
+        timeout: Duration,
+    },
+    /// Remember with which settings the service manager started the app.
+    Note {
+        /// Of which app.
+        app: AppName,
+        /// The settings.
+        settings: String,
+    },
+    /// Remember how far it is with settings that were changed while the app ran.
+    Try {
+        /// Of which app.
+        app: AppName,
+        /// Those settings, and what the checks said of them.
+        tried: Tried,
+    },
     /// Run one check of `tree` once.
     Probe {
         /// Of which app.
@@ -186,6 +220,8 @@ pub enum Step {
         tree: Digest,
         /// The name of the check.
         check: String,
+        /// Time since boot when the release was started.
+        started: Duration,
         /// How long it may take; then it failed.
         timeout: Duration,
         /// The passes in a row to note when it passes.
@@ -306,6 +342,10 @@ impl Step {
             | Self::Place { app, .. }
             | Self::Count { app, .. }
             | Self::Start { app, .. }
+            | Self::Reload { app, .. }
+            | Self::Revive { app, .. }
+            | Self::Note { app, .. }
+            | Self::Try { app, .. }
             | Self::Probe { app, .. }
             | Self::Commit { app, .. }
             | Self::Back { app, .. }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::Step;
+use super::{Outcome, Step};
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,6 +31,16 @@ impl fmt::Display for Step {
             Self::Place { app, tree: None } => write!(f, "{app}: remove the units"),
             Self::Count { app, trial } => write!(f, "{app}: count start {} of {}", trial.starts, trial.to),
             Self::Start { app, tree, .. } => write!(f, "{app}: start tree {}", tree.short()),
+            Self::Reload { app, tree, .. } => write!(f, "{app}: reload into tree {}", tree.short()),
+            Self::Revive { app, tree, .. } => write!(f, "{app}: start what ended of tree {}", tree.short()),
+            Self::Note { app, .. } => write!(f, "{app}: note the device's settings"),
+            Self::Try { app, tried } => match &tried.verdict {
+                None => write!(f, "{app}: try the device's changed settings"),
+                Some(said) if said.outcome == Outcome::Passed => {
+                    write!(f, "{app}: the changed settings are good")
+                }
+                Some(_) => write!(f, "{app}: the changed settings are not good"),
+            },
             Self::Probe { app, check, .. } => write!(f, "{app}: run the check {check}"),
             Self::Commit { app, committed } => match committed.first() {
                 Some(newest) => write!(f, "{app}: commit {}", newest.setup),

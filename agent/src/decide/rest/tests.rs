@@ -196,3 +196,18 @@ fn an_index_counts_only_for_its_own_tree_and_while_it_is_staged() {
     app(&mut device).staged.clear();
     assert!(matches!(of(&device), Step::Index { .. }));
 }
+
+#[test]
+fn what_ended_of_a_committed_release_is_started_again_but_not_at_once() {
+    let mut device = device(&["a"]);
+    let one = app(&mut device);
+    one.ended = Some("web.service is failed (exit-code)".into());
+    assert!(matches!(ask(&device, be("a")).0, Step::Revive { tree: of, .. } if of == tree("a")));
+    app(&mut device).run = Run::Started { tree: tree("a"), at: NOW.boot - Duration::from_secs(20) };
+    let (step, reason) = ask(&device, be("a"));
+    assert_eq!(step, Step::Rest { again: Some(Duration::from_secs(40)) });
+    assert!(matches!(&reason, Reason::Down { said, .. } if said.contains("exit-code")), "{reason:?}");
+    // A trial judges what ended by its checks alone.
+    app(&mut device).trial = Some(super::super::tests::trial(None, "a", Phase::Opened));
+    assert!(matches!(ask(&device, be("a")).0, Step::Commit { .. }));
+}

@@ -138,3 +138,58 @@ fn hooks_have_the_time_that_the_environment_sets_or_the_release_or_a_minute() {
     app(&mut other).trial.as_mut().unwrap().from.as_mut().unwrap().tuning.timeout = Some(9);
     assert_eq!(timeout(&other), 9);
 }
+
+/// A device that tries `b` from `a`, which runs, both with the same units; `b` is to be reloaded into.
+fn reloading() -> Device {
+    let mut device = trying();
+    let one = app(&mut device);
+    (one.current, one.run) = (Some(tree("a")), Run::Started { tree: tree("a"), at: NOW.boot });
+    one.recipes.values_mut().for_each(|recipe| recipe.as_mut().unwrap().units = Some(tree("units")));
+    recipe_of(&mut device).activate = Activate::Reload;
+    device
+}
+
+#[test]
+fn a_reload_points_and_counts_and_stops_nothing() {
+    let mut device = reloading();
+    assert_eq!(ask(&device, be("b")).0, Step::Point { app: web(), tree: tree("b") });
+    app(&mut device).current = Some(tree("b"));
+    assert!(matches!(ask(&device, be("b")).0, Step::Count { .. }));
+    app(&mut device).memory.counted = true;
+    assert!(matches!(ask(&device, be("b")).0, Step::Reload { tree: to, .. } if to == tree("b")));
+    // Nobody knows what became of a reload that was cut short.
+    app(&mut device).run = Run::Unclear;
+    assert!(matches!(ask(&device, be("b")).0, Step::Stop { .. }));
+}
+
+#[test]
+fn other_units_a_stopped_app_and_every_way_back_are_restarts() {
+    let mut device = reloading();
+    recipe_of(&mut device).units = Some(tree("others"));
+    assert!(matches!(ask(&device, be("b")).0, Step::Stop { .. }));
+    let mut device = reloading();
+    app(&mut device).run = Run::Stopped;
+    app(&mut device).current = Some(tree("b"));
+    app(&mut device).memory.counted = true;
+    assert!(matches!(ask(&device, be("b")).0, Step::Start { .. }));
+    let mut device = reloading();
+    let one = app(&mut device);
+    (one.current, one.run) = (Some(tree("b")), Run::Started { tree: tree("b"), at: NOW.boot });
+    one.recipes.get_mut(&tree("a")).unwrap().as_mut().unwrap().activate = Activate::Reload;
+    one.trial.as_mut().unwrap().phase = Phase::Back { cause: Cause::Superseded };
+    assert!(matches!(ask(&device, be("a")).0, Step::Stop { .. }));
+}
+
+#[test]
+fn units_follow_the_link_and_precede_the_start() {
+    let mut device = trying();
+    let one = app(&mut device);
+    (one.run, one.units, one.memory.counted) = (Run::Stopped, Units::Other, true);
+    assert_eq!(ask(&device, be("b")).0, Step::Place { app: web(), tree: Some(tree("b")) });
+    app(&mut device).units = Units::Placed;
+    assert!(matches!(ask(&device, be("b")).0, Step::Start { .. }));
+    // What somebody changed while it ran is put right, and it runs on.
+    let one = app(&mut device);
+    (one.run, one.units) = (Run::Started { tree: tree("b"), at: NOW.boot }, Units::Other);
+    assert_eq!(ask(&device, be("b")).0, Step::Place { app: web(), tree: Some(tree("b")) });
+}

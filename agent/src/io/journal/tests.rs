@@ -157,6 +157,8 @@ fn what_runs_is_forgotten_with_the_boot() {
         said: BTreeMap::from([("http".to_owned(), said)]),
         trouble: None,
         untold: true,
+        settings: Some("one".into()),
+        tried: None,
     };
     journal.keep_running(&lock, &web(), &running).unwrap();
     assert_eq!(journal.running(&web()), running);

@@ -66,11 +66,19 @@ impl Supervisor {
 impl Shown {
     /// Whether it runs, is about to, or did what it was started for.
     pub fn is_alive(&self) -> bool {
+        self.is_up() || self.is_busy()
+    }
+
+    /// Whether something is happening to it.
+    pub fn is_busy(&self) -> bool {
+        self.has_job || matches!(self.active.as_str(), "activating" | "deactivating")
+    }
+
+    /// Whether it runs, or did what it was started for.
+    pub fn is_up(&self) -> bool {
         let ended_well = self.active == "inactive" && self.result == "success" && !self.exited.is_zero();
         let done = ended_well && self.kind == "oneshot";
-        self.has_job
-            || done
-            || matches!(self.active.as_str(), "active" | "activating" | "reloading" | "refreshing")
+        done || matches!(self.active.as_str(), "active" | "reloading" | "refreshing")
     }
 }
 
@@ -130,13 +138,41 @@ pub fn stop(units: &BTreeSet<String>, timeout: Duration, wake: &Wake) -> Result<
     tell(&["stop"], units, timeout, wake)
 }
 
+/// Lets systemd start `unit`, and does not wait.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn begin(unit: &str) -> io::Result<()> {
+    quietly(&["start", "--no-block", "--", unit])
+}
+
+/// Ends `unit` with everything that runs in it, if there is one, and forgets how it ended.
+pub fn end(unit: &str) {
+    for words in [["stop", "--", unit], ["reset-failed", "--", unit]] {
+        // Not to know the unit is all right, and there is no other way on.
+        let _ = quietly(&words);
+    }
+}
+
+fn quietly(words: &[&str]) -> io::Result<()> {
+    let mut command = Command::new("systemctl");
+    let null = Stdio::null;
+    command.args(words).stdin(null()).stdout(null()).stderr(null()).status().map(drop)
+}
+
 /// What systemd says of units that are not as they should be, and the last lines of what they said.
 pub fn story(units: &BTreeSet<String>) -> String {
     let mut command = Command::new("systemctl");
     let command = command.args(["status", "--no-pager", "--full", "--lines=20", "--"]).args(units);
     let output = command.stdin(Stdio::null()).env("SYSTEMD_COLORS", "0").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    super::plain(text.unwrap_or_default().trim())
+    let text = super::plain(text.unwrap_or_default().trim());
+    let begin = text
+        .char_indices()
+        .rev()
+        .map(|(place, _)| place)
+        .take_while(|place| text.len() - place <= super::OUTPUT);
+    text[begin.last().unwrap_or(0)..].to_owned()
 }
 
 /// A failure with what systemd knows of it.
@@ -151,7 +187,8 @@ fn tell(words: &[&str], units: &BTreeSet<String>, timeout: Duration, wake: &Wake
     let words = ["systemctl"].iter().chain(words).map(|word| (*word).to_owned());
     let command: Vec<String> = words.chain(units.iter().cloned()).collect();
     let (directory, environment) = ("/".into(), BTreeMap::new());
-    run(&Job { command: &command, directory, environment, user: None, timeout, rest: Rest::Ends }, wake)
+    let (rest, unit) = (Rest::Ends, None);
+    run(&Job { command: &command, directory, environment, user: None, timeout, rest, unit }, wake)
 }
 
 /// Reads what `systemctl show` says: `Key=value` lines, an empty one between two units.

@@ -20,8 +20,11 @@ impl Stage {
         let command = ["sh", "-c", script].map(String::from);
         let environment = BTreeMap::from([("TIDELOCK_APP".to_owned(), "web".to_owned())]);
         let directory = self.room.path().to_owned();
-        run(&Job { command: &command, directory, environment, user: None, timeout, rest }, &self.wake)
-            .unwrap()
+        run(
+            &Job { command: &command, directory, environment, user: None, timeout, rest, unit: None },
+            &self.wake,
+        )
+        .unwrap()
     }
 
     /// The process whose id a script wrote to `file`, as the first letter of its state; none when it is gone.
@@ -65,6 +68,7 @@ fn a_failure_says_the_status_first_and_then_the_output() {
         user: None,
         timeout: LATE,
         rest: Rest::Ends,
+        unit: None,
     };
     let said = run(&job, &stage.wake).unwrap();
     assert!(said.output.starts_with("cannot run ./no/such: "), "{}", said.output);
@@ -127,6 +131,7 @@ fn another_user_is_taken_with_its_groups_where_the_agent_is_root() {
         user: Some(user),
         timeout: LATE,
         rest: Rest::Ends,
+        unit: None,
     };
     let said = run(&job, &stage.wake).unwrap().output;
     assert!(said.contains("65432\n65431\n65431 20 44"), "{said}");

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 use tidelock_protocol::recipe::{Activate, Recipe};
 
@@ -84,6 +85,15 @@ pub fn enabled(files: &Files) -> BTreeSet<String> {
 pub fn all(files: &Files) -> BTreeSet<String> {
     let units = files.iter().filter(|(_, entry)| matches!(entry, Entry::Unit(_)));
     units.map(|(path, _)| path.replace("@.", "@*.")).collect()
+}
+
+/// The digest of all of `files`.
+pub fn digest(files: &Files) -> Digest {
+    let text = |(path, entry): (&String, &Entry)| match entry {
+        Entry::Unit(text) => format!("{path}\0{text}\0"),
+        Entry::Start(_) => format!("{path}\0"),
+    };
+    Digest::of(files.iter().map(text).collect::<String>().as_bytes())
 }
 
 /// What the release in `tree` wants to lie there.
