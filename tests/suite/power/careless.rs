@@ -7,7 +7,7 @@ use tidelock_tests::strace::only_said;
 
 use super::image::Image;
 use super::outcome;
-use super::scenario::{Played, Scenario, Stage};
+use super::scenario::{Neighbour, Played, Scenario, Stage};
 
 /// Images of one recording at most; most are broken before a tenth of them.
 const ENOUGH: u64 = 60;
@@ -19,8 +19,9 @@ fn broken(call: &str, which: &str) -> BTreeMap<String, String> {
     let careless = |device: &tidelock_tests::world::Device| {
         device.run_altered(&["update"], |command| only_said(&command, call, which, &log))
     };
-    let played =
-        std::thread::scope(|scope| scope.spawn(|| Played::record_with(&stage, careless)).join().unwrap());
+    let played = std::thread::scope(|scope| {
+        scope.spawn(|| Played::record_with(&stage, &[Neighbour::None], careless)).join().unwrap()
+    });
     let found: BTreeMap<String, String> = std::thread::scope(|scope| {
         let judge = |played| scope.spawn(move || (played, first_broken(played)));
         let judging: Vec<_> = played.iter().map(judge).collect();

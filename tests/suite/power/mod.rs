@@ -15,10 +15,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tidelock_tests::power::{Boots, Dice, Recording, System};
+use tidelock_tests::power::{Boots, Dice, Recording};
 
 use self::image::Image;
-use self::scenario::{Played, Scenario, Stage};
+use self::scenario::{Kind, Played, Scenario, Stage};
 
 /// Most of an image's time is waiting for the kernel to mount and unmount.
 const AT_ONCE: usize = 6;
@@ -34,9 +34,9 @@ fn number(name: &str) -> Option<u64> {
 /// How often each kind of image was seen, and what was wrong with those that were broken.
 #[derive(Debug, Default)]
 struct Seen {
-    images: BTreeMap<(Scenario, System), usize>,
+    images: BTreeMap<Kind, usize>,
     again: usize,
-    fingerprints: BTreeSet<(Scenario, System, Vec<usize>)>,
+    fingerprints: BTreeSet<(Kind, Vec<usize>)>,
     broken: Vec<String>,
 }
 
@@ -75,11 +75,10 @@ fn whatever_a_power_cut_takes_the_device_reaches_its_goal() {
 /// One image, and, for some, one more of its recovery.
 fn one(played: &Played<'_>, mut dice: Dice, boots: &Boots, seen: &Mutex<Seen>) {
     let first = played.recording.any_cut(&mut dice);
-    let (scenario, system) = (played.stage.scenario, played.system);
-    if !seen.lock().unwrap().fingerprints.insert((scenario, system, played.recording.fingerprint(first))) {
+    if !seen.lock().unwrap().fingerprints.insert((played.kind(), played.recording.fingerprint(first))) {
         return;
     }
-    let mut told = format!("{scenario:?} on {system:?}, {first:?} of {}", played.recording.length());
+    let mut told = format!("{:?}, {first:?} of {}", played.kind(), played.recording.length());
     let image =
         Image { played, disk: played.recording.image(first), ended: played.recording.had_ended(first) };
     let recovery = survives(image, boots, &told, seen);
@@ -92,7 +91,7 @@ fn one(played: &Played<'_>, mut dice: Dice, boots: &Boots, seen: &Mutex<Seen>) {
 }
 
 fn survives(image: Image<'_>, boots: &Boots, told: &str, seen: &Mutex<Seen>) -> Option<Recording> {
-    let kind = (image.played.stage.scenario, image.played.system);
+    let kind = image.played.kind();
     let outcome = outcome(image, boots);
     let mut seen = seen.lock().unwrap();
     *seen.images.entry(kind).or_default() += 1;
@@ -122,8 +121,8 @@ impl Seen {
     }
 
     fn judge(self, wanted: usize, took: Duration) {
-        for ((scenario, system), count) in &self.images {
-            println!("power {scenario:?} {system:?}: {count} images");
+        for (kind, count) in &self.images {
+            println!("power {kind:?}: {count} images");
         }
         let (total, again, broken) = (self.total(), self.again, self.broken.len());
         println!(

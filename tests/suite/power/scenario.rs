@@ -1,6 +1,9 @@
 //! What the agent does while the disk is recorded: a fleet, a device on each file system, and the command under test.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidelock_tests::power::{Boots, Mounted, Recording, System};
 use tidelock_tests::programs::Ours;
@@ -31,6 +34,19 @@ pub(super) enum Scenario {
     Rollback,
 }
 
+/// Who else is at work on the file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Neighbour {
+    /// Nobody.
+    None,
+    /// A program that syncs a file of its own all the time: by that the journal of the file system is written between any
+    /// two of the agent's effects, and the bytes of the agent's files are not.
+    Busy,
+}
+
+/// One recording among the others.
+pub(super) type Kind = (Scenario, System, Neighbour);
+
 /// A scenario, with the fleet that is published for it.
 pub(super) struct Stage {
     pub(super) scenario: Scenario,
@@ -43,6 +59,7 @@ pub(super) struct Stage {
 pub(super) struct Played<'a> {
     pub(super) stage: &'a Stage,
     pub(super) system: System,
+    pub(super) neighbour: Neighbour,
     pub(super) recording: Recording,
 }
 
@@ -115,13 +132,17 @@ impl Stage {
 }
 
 impl<'a> Played<'a> {
-    /// Plays it on a new disk with each kind of file system.
+    /// Plays it on a new disk with each kind of file system, alone and with a neighbour.
     pub(super) fn record(stage: &'a Stage) -> Vec<Self> {
-        Self::record_with(stage, |device| stage.perform(device))
+        Self::record_with(stage, &[Neighbour::None, Neighbour::Busy], |device| stage.perform(device))
     }
 
     /// The same with another way to do what is under test.
-    pub(super) fn record_with(stage: &'a Stage, perform: impl Fn(&Device) -> Ran) -> Vec<Self> {
+    pub(super) fn record_with(
+        stage: &'a Stage,
+        neighbours: &[Neighbour],
+        perform: impl Fn(&Device) -> Ran,
+    ) -> Vec<Self> {
         let boots = Boots::begin();
         let prepared = System::ALL.map(|system| stage.prepare(system, &stage.scratch));
         match stage.scenario {
@@ -132,25 +153,61 @@ impl<'a> Played<'a> {
                 published(&stage.fleet, "two");
             }
         }
-        let play = |(system, mounted): (System, Mounted)| {
+        let mut played = Vec::new();
+        for (system, mounted) in System::ALL.into_iter().zip(prepared) {
             if stage.scenario == Scenario::Rollback {
                 stage.device(mounted.path()).update().well();
             }
-            // As after a boot: nothing of the last one is in the kernel's memory.
-            let mounted = Mounted::new(mounted.unmount(), system).unwrap();
-            boots.boot(mounted.path());
-            let device = stage.device(mounted.path());
-            device.run(&["guard"]).well();
-            let recording = mounted.record(|_| {
-                let ran = perform(&device);
-                assert!([0, stage.scenario.rest().1].contains(&ran.code), "{}", ran.said());
+            let before = mounted.unmount();
+            for neighbour in neighbours {
+                // As after a boot: nothing of the last one is in the kernel's memory.
+                let mounted = Mounted::new(before.clone(), system).unwrap();
+                boots.boot(mounted.path());
+                let device = stage.device(mounted.path());
+                device.run(&["guard"]).well();
+                let recording = mounted.record(|root| {
+                    let ran = neighbour.beside(root, || perform(&device));
+                    assert!([0, stage.scenario.rest().1].contains(&ran.code), "{}", ran.said());
+                });
+                let page = String::from_utf8(device.live_file("web", "page").unwrap()).unwrap();
+                assert_eq!(page, stage.scenario.goal());
+                let one = Self { stage, system, neighbour: *neighbour, recording };
+                println!("power {:?}: {}", one.kind(), one.recording.told());
+                played.push(one);
+            }
+        }
+        played
+    }
+
+    /// What tells it from all others.
+    pub(super) fn kind(&self) -> Kind {
+        (self.stage.scenario, self.system, self.neighbour)
+    }
+}
+
+impl Neighbour {
+    /// Does something beside it.
+    fn beside<T>(self, root: &Path, something: impl FnOnce() -> T) -> T {
+        let over = AtomicBool::new(self == Self::None);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let mut file = File::create(root.join("of-the-neighbour")).unwrap();
+                    file.write_all(b"so far").and_then(|()| file.sync_all()).unwrap();
+                }
             });
-            let page = String::from_utf8(device.live_file("web", "page").unwrap()).unwrap();
-            assert_eq!(page, stage.scenario.goal());
-            println!("power {:?} {system:?}: {}", stage.scenario, recording.told());
-            Self { stage, system, recording }
-        };
-        System::ALL.into_iter().zip(prepared).map(play).collect()
+            let _end = End(&over);
+            something()
+        })
+    }
+}
+
+/// The end of the neighbour, also when what it stood beside panics.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
