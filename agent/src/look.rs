@@ -14,13 +14,13 @@ use tidelock_protocol::recipe;
 
 use crate::config::{self, Paths, Settings};
 use crate::decide::model::{
-    App, Check, Device, Memory, Mode, Recipe, Run, Settings as DeviceSettings, Space, Starter, Units,
+    App, Care, Check, Device, Memory, Mode, Recipe, Run, Settings as DeviceSettings, Space, Starter, Units,
 };
 use crate::io::journal::{Journal, Running, Unreadable};
 use crate::io::release::{self, Release, Terms};
 use crate::io::service::{self, Shown, Supervisor};
 use crate::io::units::{self, Files};
-use crate::io::{activate, clock, disk};
+use crate::io::{activate, clock, disk, source};
 
 /// What stays the same while a process runs.
 #[derive(Clone, Debug)]
@@ -88,7 +88,9 @@ pub fn device(
     let free = free(&site.paths)?;
     // The live release and the way back from it are in use; the owner counts them, the decision does not.
     let keep = site.settings.keep.saturating_sub(2);
-    Ok((Device { mode, free, keep, seed: site.seed, hold, apps: found }, unreadable))
+    let config::Drift { every, heal } = site.settings.drift;
+    let care = Care { every, heal };
+    Ok((Device { mode, free, keep, care, seed: site.seed, hold, apps: found }, unreadable))
 }
 
 fn app(
@@ -141,6 +143,9 @@ fn app(
             started: running.settings,
             tried: running.tried,
         },
+        drift: records.drift,
+        heal: records.heal,
+        source: current.and_then(|tree| source::read(&site.paths, name, &tree)),
         memory,
     })
 }

@@ -6,13 +6,15 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use tidelock::decide;
-use tidelock::decide::model::{Record, Retry, Rollback, Step};
+use tidelock::decide::model::{Heal, Record, Retry, Rollback, Step};
 use tidelock_protocol::names::AppName;
+use tidelock_protocol::time::Timestamp;
 use tidelock_tests::miniature::disk::{Content, Kind, Name};
 use tidelock_tests::miniature::{
-    Agent, Behaviour, Fleet, Freedom, Stage, State, Terms, World, digest_of, hold, name, pin, until,
+    Agent, Behaviour, Fleet, Freedom, One, Stage, State, Terms, World, digest_of, hold, name, pin, until,
 };
 
 /// A scenario that takes more steps than this does not come to rest.
@@ -85,6 +87,8 @@ fn the_scenarios_show_the_reasons() {
         "nothing-to-go-back-to",
         "retrying",
         "tidying",
+        "drifted",
+        "healing",
     ] {
         assert!(all.contains(&format!(": {code}: ")), "no scenario shows {code}");
     }
@@ -165,6 +169,14 @@ impl Scenario {
                 let intent = Rollback { leave, owner: "ann".into(), reason: "slow".into() };
                 self.one(app).write(Record::Rollback(Some(intent)));
             }
+            [app, "drifts"] => {
+                let one = self.one(app);
+                one.drifted = one.linked();
+            }
+            [app, "verify", "--heal"] => {
+                self.one(app).write(Record::Heal(Some(Heal { owner: "ann".into() })));
+            }
+            ["a", "day", "passes"] => self.state.apps.iter_mut().for_each(a_day_passes),
             [app, "retry"] => {
                 self.one(app).write(Record::Retry(Some(Retry { owner: "ann".into() })));
             }
@@ -221,7 +233,7 @@ impl Scenario {
         }
     }
 
-    fn one(&mut self, app: &str) -> &mut tidelock_tests::miniature::One {
+    fn one(&mut self, app: &str) -> &mut One {
         let place = self.world.fleet.apps.iter().position(|(name, _)| name.as_str() == app).unwrap();
         &mut self.state.apps[place]
     }
@@ -240,8 +252,25 @@ impl Scenario {
             "needs" => &mut terms.needs,
             "foreign" => &mut terms.foreign,
             "floor" => &mut terms.floor,
+            "no-healing" => &mut terms.unhealed,
             other => panic!("no term is {other}"),
         };
         *member = true;
     }
+}
+
+/// What was committed, hashed or mended lies a day further back.
+fn a_day_passes(one: &mut One) {
+    let back = |at: &mut Timestamp| *at = Timestamp::from_unix(at.unix() - 86_400);
+    one.disk.change(|content| {
+        let Content::Record(record) = content else { return };
+        match Rc::make_mut(record) {
+            Record::Committed(list) => list.iter_mut().for_each(|one| back(&mut one.at)),
+            Record::Drift(Some(drift)) => {
+                back(&mut drift.at);
+                drift.healed.iter_mut().for_each(back);
+            }
+            _ => {}
+        }
+    });
 }

@@ -35,7 +35,9 @@ usage: tidelock [--config FILE] [--root DIR] [--verbose] COMMAND
   resume APP|--all    end the hold and the pin of APP, or the hold of everything
   retry APP [--owner O]
                       forget refusals and back-off of APP
-  verify              hash the live trees again and name each difference; status 10 when there is one
+  verify [--heal [--owner O]]
+                      hash the live trees again and name each difference; status 10 when there is one;
+                      with --heal, fetch what differs again first
   trust reset --reason R
                       forget all fetched metadata and begin again from root.json
 
@@ -76,6 +78,7 @@ pub(super) enum Command {
     Pin { app: AppName, version: Version, stop: Stop },
     Resume { what: Scope },
     Verify,
+    Heal { owner: Option<String> },
     TrustReset { reason: String },
 }
 
@@ -175,6 +178,7 @@ fn read(mut parser: Parser) -> Result<Given, lexopt::Error> {
             Arg::Long("for") => given.time = Some(parser.value()?.parse_with(time)?),
             Arg::Long("all") => given.flags.push("--all"),
             Arg::Long("json") => given.flags.push("--json"),
+            Arg::Long("heal") => given.flags.push("--heal"),
             Arg::Long("force") => given.flags.push("--force"),
             Arg::Long("verbose") | Arg::Short('v') => given.flags.push("--verbose"),
             Arg::Long("help") | Arg::Short('h') => given.flags.push("--help"),
@@ -208,6 +212,7 @@ fn command(given: &mut Given) -> Result<Command, String> {
         ["resume"] if given.flag("--all") => Command::Resume { what: Scope::All },
         ["resume", app] => Command::Resume { what: Scope::App(named(app)?) },
         ["retry", app] => Command::Retry { app: named(app)?, owner: given.owner.take() },
+        ["verify"] if given.flag("--heal") => Command::Heal { owner: given.owner.take() },
         ["verify"] => Command::Verify,
         ["trust", "reset"] => Command::TrustReset { reason: given.reason()? },
         [] => return Err("no command".into()),
@@ -307,6 +312,8 @@ mod tests {
         let web = || "web".parse::<AppName>().unwrap();
         assert_eq!(of("run"), Ok(Command::Run));
         assert_eq!(of("status --json"), Ok(Command::Status { json: true }));
+        assert_eq!(of("verify"), Ok(Command::Verify));
+        assert_eq!(of("verify --heal"), Ok(Command::Heal { owner: None }));
         assert_eq!(of("why web"), Ok(Command::Why { app: Some(web()) }));
         let rollback = Command::Rollback { app: web(), reason: "slow".into(), owner: Some("anna".into()) };
         assert_eq!(of("rollback web --reason slow --owner=anna"), Ok(rollback));

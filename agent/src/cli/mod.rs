@@ -66,6 +66,7 @@ fn run(arguments: Arguments) -> Result<Status, Failure> {
         Command::Pin { app, version, stop } => return hold::pin(&open()?, &app, &version, stop),
         Command::Resume { what } => return hold::resume(&open()?, &what),
         Command::Verify => return verify::verify(&open()?),
+        Command::Heal { owner } => return verify::heal(&open()?, owner),
         Command::TrustReset { reason } => return trust_reset(&open()?, &reason),
     }
     Ok(Status::Done)

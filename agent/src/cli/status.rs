@@ -228,6 +228,11 @@ fn story(app: &App, now: Now) -> String {
     for committed in &app.committed {
         text += &format!("  passed {}: {}\n", committed.at, committed.setup);
     }
+    if let Some(drift) = &app.drift {
+        let first = drift.first.iter().map(|one| format!("\n    {one}")).collect::<String>();
+        let (at, tree, differing) = (drift.at, drift.tree.short(), drift.differing);
+        text += &format!("  hashed {at}: tree {tree}: {differing} entries differ{first}\n");
+    }
     if let Some(setback) = &app.setback {
         text += &format!(
             "  no verdict {}, try {}: {}: {}\n",
@@ -296,10 +301,13 @@ fn app(
         Some((build.tree, choice.tuning, choice.stable.version.to_string()))
     });
     let standing = app.standing().map(|standing| (standing.setup.tree, standing.setup.tuning));
+    let drift = app.drift.as_ref().filter(|drift| Some(drift.tree) == app.current);
+    let is_adrift = drift.is_some_and(|drift| drift.differing > 0);
     let sync = match (desired, choice, &wanted) {
         (None, ..) => Sync::Unknown,
         // What the environment does not name is left alone.
         (_, None, _) => Sync::Synced,
+        _ if is_adrift => Sync::OutOfSync,
         (_, _, Some((tree, tuning, _))) if standing == Some((*tree, *tuning)) => Sync::Synced,
         _ => Sync::OutOfSync,
     };

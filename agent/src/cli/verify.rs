@@ -1,12 +1,31 @@
-//! `verify`: the live trees hashed again, each difference by name.
+//! `verify`: the live trees hashed again, each difference by name, and mended first where a person wishes that.
 //!
-//! Never here: mending one.
+//! Never here: the mending.
 
+use super::ask::{carry_out, may_change};
 use super::say;
-use super::session::{Failure, Session, Status};
+use super::session::{Failure, Session, Status, person};
+use crate::decide::model::Heal;
 use crate::io::{activate, fetch};
 use crate::look;
 use crate::turn::in_words;
+
+/// Has every live tree mended, by a turn here or by whoever holds the lock, and then says what still differs.
+pub(super) fn heal(session: &Session, owner: Option<String>) -> Result<Status, Failure> {
+    may_change(session)?;
+    let wish = Heal { owner: owner.unwrap_or_else(person) };
+    let mut asked = Vec::new();
+    for app in look::apps(&session.site)? {
+        if activate::current(&session.site.paths, &app)?.is_some() {
+            session.site.journal.ask_heal(&app, &wish)?;
+            asked.push(app);
+        }
+    }
+    for app in asked {
+        carry_out(session, || Ok(session.site.journal.read(&app).heal.is_none()))?;
+    }
+    verify(session)
+}
 
 /// Says every difference between what is live and what was signed.
 pub(super) fn verify(session: &Session) -> Result<Status, Failure> {

@@ -117,6 +117,16 @@ impl Paths {
         self.releases(app).join(format!("{tree}.part"))
     }
 
+    /// What is made to mend a sealed release; removed with the mending, or by the next turn.
+    pub fn mending(&self, app: &AppName, tree: &Digest) -> PathBuf {
+        self.releases(app).join(format!("{tree}.heal"))
+    }
+
+    /// Where the files of a release came from, as they were signed.
+    pub fn source(&self, app: &AppName, tree: &Digest) -> PathBuf {
+        self.release(app, tree).join("source.json")
+    }
+
     /// The symlink that names the release that is live.
     pub fn current(&self, app: &AppName) -> PathBuf {
         self.app(app).join("current")

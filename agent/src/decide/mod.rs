@@ -26,6 +26,7 @@ mod back;
 mod boot;
 mod checks;
 pub mod clock;
+mod drift;
 pub mod model;
 mod next;
 pub mod poll;

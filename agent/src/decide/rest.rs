@@ -7,15 +7,14 @@ use std::time::Duration;
 use tidelock_protocol::desired::Tuning;
 use tidelock_protocol::digest::Digest;
 
-use super::back;
 use super::model::{
     App, Cause, Committed, Files, Goal, Ground, Phase, Reason, Run, Setup, Space, Step, Trial, TroubleKind,
     Until, Want,
 };
 use super::next::{Case, Decision};
 use super::poll;
-use super::settings;
 use super::trial::{Toward, timeout, toward};
+use super::{back, drift, settings};
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +24,7 @@ const START_AGAIN: Duration = Duration::from_secs(60);
 /// Back-off of a setup whose trial gave no verdict: the first time, and at most.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(6 * 3600));
 /// Back-off of a fetch that failed: the first time, and at most.
-const FETCH_AGAIN: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3600));
+pub(super) const FETCH_AGAIN: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3600));
 
 /// The step of an app without an open trial.
 pub(super) fn decide(case: &Case<'_>) -> Decision {
@@ -36,12 +35,26 @@ pub(super) fn decide(case: &Case<'_>) -> Decision {
         .or_else(|| settings::decide(case, home(case.app)?))
         .or_else(other)
         .or_else(|| tidy(case, case.device.keep))
-        .unwrap_or_else(|| pursue(case));
+        .unwrap_or_else(|| cared_for(case, pursue(case)));
     match (decision, unwell(case)) {
         ((Step::Rest { again }, _), Some((time, reason))) => {
             (Step::Rest { again: Some(again.map_or(time, |again| again.min(time))) }, reason)
         }
         (decision, _) => decision,
+    }
+}
+
+/// With nothing else to do, the live tree is looked after.
+fn cared_for(case: &Case<'_>, decision: Decision) -> Decision {
+    let (Step::Rest { again }, reason) = &decision else { return decision };
+    match drift::care(case) {
+        None => decision,
+        Some((Step::Rest { again: other }, found)) => {
+            let again = again.iter().copied().chain(other).min();
+            let said = found.filter(|_| matches!(reason, Reason::Synced(_)));
+            (Step::Rest { again }, said.unwrap_or_else(|| reason.clone()))
+        }
+        Some((step, found)) => (step, found.unwrap_or_else(|| reason.clone())),
     }
 }
 
@@ -243,7 +256,8 @@ fn install(case: &Case<'_>, goal: &Goal) -> Decision {
         return installing(Step::Index { app: name.clone(), tree, index, reuse });
     };
     if app.memory.whole == Some(tree) {
-        return installing(Step::Seal { app: name.clone(), setup: goal.setup.clone() });
+        let source = Files { index, bundle: bundle.clone() };
+        return installing(Step::Seal { app: name.clone(), setup: goal.setup.clone(), source });
     }
     if !fits(need, case.device.free) {
         let short = Reason::Disk { need, free: case.device.free };

@@ -51,7 +51,16 @@ pub(super) fn device(sealed: &[&str]) -> Device {
         ..App::default()
     };
     let free = Space { bytes: 100, inodes: 100 };
-    Device { mode: Mode::Apply, free, keep: 0, seed: 0, hold: None, apps: BTreeMap::from([(web(), app)]) }
+    let care = Care { every: Duration::from_secs(86_400), heal: true };
+    Device {
+        mode: Mode::Apply,
+        free,
+        keep: 0,
+        care,
+        seed: 0,
+        hold: None,
+        apps: BTreeMap::from([(web(), app)]),
+    }
 }
 
 pub(super) fn be(name: &str) -> Want {

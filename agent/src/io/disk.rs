@@ -135,7 +135,7 @@ pub fn prune(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what earlier cuts left of trees that were being removed from `directory`.
+/// Removes what earlier cuts left in `directory` of trees that were being removed, and of mendings.
 ///
 /// # Errors
 /// Whatever the system says.
@@ -146,10 +146,23 @@ pub fn sweep(directory: &Path) -> Result<(), Error> {
     };
     for entry in entries {
         let path = entry.map_err(failed("list", directory))?.path();
-        if path.extension().is_some_and(|extension| extension == "gone") {
+        if path.extension().is_some_and(|extension| extension == "gone" || extension == "heal") {
             discard(&path)?;
         }
     }
+    Ok(())
+}
+
+/// Removes a tree that nothing names; not durable by itself, since nobody looks for it. Fine when there is none.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn discard(gone: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(gone) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        removed => removed.map_err(failed("remove the tree", gone))?,
+    }
+    trace::note("discard", &[gone]);
     Ok(())
 }
 
@@ -274,16 +287,6 @@ fn remove_if_there(path: &Path) -> Result<bool, Error> {
     }
     trace::note("unlink", &[path]);
     Ok(true)
-}
-
-/// Removes a tree that has no name any more; not durable by itself, since nobody looks for it.
-fn discard(gone: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(gone) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        removed => removed.map_err(failed("remove the tree", gone))?,
-    }
-    trace::note("discard", &[gone]);
-    Ok(())
 }
 
 /// Before Linux 5.8 a write error that `syncfs` met was lost.

@@ -17,7 +17,8 @@ use super::disk;
 use super::lock::Lock;
 use crate::config::Paths;
 use crate::decide::model::{
-    Committed, Hold, Pin, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial, Tried, Trouble, Until,
+    Committed, Drift, Heal, Hold, Pin, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial, Tried,
+    Trouble, Until,
 };
 
 #[cfg(test)]
@@ -49,6 +50,10 @@ pub struct Records {
     pub hold: Option<Hold>,
     /// A person's choice.
     pub pin: Option<Pin>,
+    /// What the last whole pass over a live tree found.
+    pub drift: Option<Drift>,
+    /// A person's wish to have the live tree mended.
+    pub heal: Option<Heal>,
     /// The records that are there and cannot be read.
     pub unreadable: Vec<Unreadable>,
 }
@@ -157,6 +162,8 @@ impl Journal {
             retry: self.one(app, "retry", &mut unreadable),
             hold: self.of_person(&self.file(app, "hold"), &mut unreadable, |hold: &mut Hold| &mut hold.until),
             pin: self.of_person(&self.file(app, "pin"), &mut unreadable, |pin: &mut Pin| &mut pin.until),
+            drift: self.one(app, "drift", &mut unreadable),
+            heal: self.one(app, "heal", &mut unreadable),
             unreadable,
         }
     }
@@ -175,6 +182,8 @@ impl Journal {
             Record::Retry(intent) => self.keep(app, "retry", intent.as_ref()),
             Record::Hold(hold) => self.keep_of_person(&self.file(app, "hold"), hold.as_ref()),
             Record::Pin(pin) => self.keep_of_person(&self.file(app, "pin"), pin.as_ref()),
+            Record::Drift(drift) => self.keep(app, "drift", drift.as_ref()),
+            Record::Heal(intent) => self.keep(app, "heal", intent.as_ref()),
         }
     }
 
@@ -253,6 +262,14 @@ impl Journal {
         let Some(record) = record else { return disk::remove(path) };
         disk::create_directories(&self.records)?;
         disk::replace(path, &encode(&(&self.boot, record), path)?)
+    }
+
+    /// Writes a person's wish to have the live tree mended; without the lock, whose holder it is told to.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn ask_heal(&self, app: &AppName, intent: &Heal) -> Result<(), disk::Error> {
+        self.keep(app, "heal", Some(intent))
     }
 
     /// Moves a record that cannot be read out of the way, for a person to look at, and gives its new place.
@@ -335,7 +352,8 @@ impl Journal {
 /// it back themselves.
 pub(super) fn is_intent(name: &str, gone: bool) -> bool {
     let stop = name == HOLD || name.ends_with(".hold.json") || name.ends_with(".pin.json");
-    stop || !gone && (name.ends_with(".rollback.json") || name.ends_with(".retry.json"))
+    let wish = || [".rollback.json", ".retry.json", ".heal.json"].iter().any(|kind| name.ends_with(kind));
+    stop || !gone && wish()
 }
 
 fn read_or_say<T: DeserializeOwned>(path: &Path, bad: &mut Vec<Unreadable>) -> Option<T> {

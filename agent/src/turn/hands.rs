@@ -8,11 +8,11 @@ use tidelock_protocol::release;
 
 use super::{Error, Turn, in_words};
 use crate::config::Mode;
-use crate::decide::model::{File, Memory, Outcome, Step, Trouble};
+use crate::decide::model::{File, Files, Memory, Outcome, Pass, Step, Trouble};
 use crate::io::journal::Unreadable;
 use crate::io::release::write_environment;
 use crate::io::wake::Woken;
-use crate::io::{activate, clock, disk, fetch};
+use crate::io::{activate, clock, disk, fetch, idle, source};
 use crate::look;
 
 impl Turn<'_> {
@@ -67,8 +67,9 @@ impl Turn<'_> {
             Step::Fetch { app, tree, index, bundle, reuse } => {
                 self.fetch(&app, tree, index, bundle, reuse)?
             }
-            Step::Seal { app, setup } => {
+            Step::Seal { app, setup, source: files } => {
                 write_environment(lock, paths, &app, &setup)?;
+                source::write(lock, paths, &app, &setup.tree, &files)?;
                 disk::seal(&paths.staged(&app, &setup.tree), &paths.release(&app, &setup.tree))?;
             }
             Step::Stop { app, tree, timeout } => self.stop(&app, &tree, timeout)?,
@@ -84,6 +85,8 @@ impl Turn<'_> {
             Step::Point { app, tree } => activate::point(lock, paths, &app, &tree)?,
             Step::Unlink { app } => activate::unlink(lock, paths, &app)?,
             Step::Place { app, tree } => self.place(&app, tree.as_ref())?,
+            Step::Inspect { app, tree, from, bytes } => self.inspect(&app, tree, from, bytes),
+            Step::Heal { app, tree, source } => self.heal(&app, tree, source)?,
             Step::Prune { app, tree } => disk::prune(&paths.release(&app, &tree))?,
             Step::Discard { app, tree } => disk::prune(&paths.staged(&app, &tree))?,
             Step::UnholdAll => self.site.journal.end_hold(None)?,
@@ -104,6 +107,7 @@ impl Turn<'_> {
             | Step::Forget { .. }
             | Step::Unhold { .. }
             | Step::Unpin { .. }
+            | Step::Record { .. }
             | Step::Rest { .. } => {}
         }
         Ok(())
@@ -157,6 +161,47 @@ impl Turn<'_> {
             }
             Err(fetch::Error::Stopped) if self.wake.stopped() => return Err(Error::Stopped),
             // A person wrote a wish: it comes first, and the fetch is taken up again where it was.
+            Err(fetch::Error::Stopped) => {}
+            Err(error) => self.trouble(app, tree, &error)?,
+        }
+        Ok(())
+    }
+
+    /// The next piece of a pass over the live tree, at the disk's idle times.
+    fn inspect(&mut self, app: &AppName, tree: Digest, from: Option<String>, bytes: u64) {
+        let place = self.site.paths.release(app, &tree);
+        let found = self.wake.mortal(|| idle::run(|| fetch::inspect(&place, &tree, from.as_deref(), bytes)));
+        let found = found.unwrap_or(Err(fetch::Error::Thread("could not begin")));
+        // Without a usable index nothing can be said for the tree, and that is a difference too.
+        let piece = found.unwrap_or_else(|error| fetch::Piece {
+            next: None,
+            differing: 1,
+            first: vec![in_words(&error)],
+        });
+        let at = clock::since_boot();
+        let before = self.memory(app).pass.take().filter(|before| before.tree == tree && from.is_some());
+        let mut pass = before.unwrap_or(Pass { tree, next: None, at, differing: 0, first: Vec::new() });
+        pass.first.extend(piece.first);
+        pass.first.truncate(fetch::FIRST);
+        pass.differing += piece.differing;
+        self.memory(app).pass = Some(Pass { next: piece.next, at, ..pass });
+    }
+
+    fn heal(&mut self, app: &AppName, tree: Digest, source: Files) -> Result<(), Error> {
+        let paths = &self.site.paths;
+        let (index, bundle) = (signed(source.index), signed(source.bundle));
+        let (place, staging) = (paths.release(app, &tree), paths.mending(app, &tree));
+        let job =
+            fetch::Mending { place: &place, tree: &tree, index: &index, bundle: &bundle, staging: &staging };
+        let (http, wake) = (self.publisher.connect(self.site)?, self.wake);
+        match wake.mortal(|| fetch::heal(http, &job, &|| wake.interrupts())) {
+            Ok(fetch::Report { bytes, requests, files, .. }) => {
+                log::warn!(
+                    "{app}: mended {files} files of the live tree, with {bytes} bytes in {requests} requests"
+                );
+                self.memory(app).mended = true;
+            }
+            Err(fetch::Error::Stopped) if self.wake.stopped() => return Err(Error::Stopped),
             Err(fetch::Error::Stopped) => {}
             Err(error) => self.trouble(app, tree, &error)?,
         }

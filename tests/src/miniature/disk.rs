@@ -22,6 +22,8 @@ pub enum Kind {
     Retry,
     Hold,
     Pin,
+    Drift,
+    Heal,
 }
 
 /// A name in one of the directories of an app.

@@ -26,6 +26,10 @@ pub enum Act {
     Stop(Digest),
     /// The start hook.
     Start(Digest),
+    /// A piece of the live tree is hashed: the second one, or the first.
+    Inspect(Digest, bool),
+    /// What differs in the live tree is mended.
+    Heal(Digest),
     /// A check.
     Probe {
         /// Of which tree.
@@ -58,6 +62,8 @@ pub fn acts(step: &Step) -> Vec<Act> {
             passes: (*if_passed, *if_failed),
             timeout: timeout.as_secs(),
         }],
+        Step::Inspect { tree, from, .. } => vec![Act::Inspect(*tree, from.is_some())],
+        Step::Heal { tree, .. } => vec![Act::Heal(*tree)],
         Step::Prune { tree, .. } => disk(prune(*tree)),
         Step::Discard { tree, .. } => disk(remove(Name::Staged(*tree))),
         records => disk(records.records().into_iter().flat_map(write).collect()),
@@ -82,6 +88,8 @@ pub fn write(record: Record) -> Vec<Call> {
         Record::Retry(intent) => intent.is_some(),
         Record::Hold(hold) => hold.is_some(),
         Record::Pin(pin) => pin.is_some(),
+        Record::Drift(drift) => drift.is_some(),
+        Record::Heal(intent) => intent.is_some(),
     };
     if keeps { replace(kind, Content::Record(Rc::new(record))) } else { remove(Name::Record(kind)) }
 }
@@ -97,6 +105,8 @@ pub const fn kind(record: &Record) -> Kind {
         Record::Retry(_) => Kind::Retry,
         Record::Hold(_) => Kind::Hold,
         Record::Pin(_) => Kind::Pin,
+        Record::Drift(_) => Kind::Drift,
+        Record::Heal(_) => Kind::Heal,
     }
 }
 

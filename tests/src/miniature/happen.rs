@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tidelock::decide::STARTS;
 use tidelock::decide::model::{
-    Cause, Hold, Memory, Outcome, Phase, Pin, Recipe, Record, Retry, Rollback, Run, Said, Setup, Space, Step,
-    Trial, Trouble, TroubleKind, Until,
+    Cause, Heal, Hold, Memory, Outcome, Pass, Phase, Pin, Recipe, Record, Retry, Rollback, Run, Said, Setup,
+    Space, Step, Trial, Trouble, TroubleKind, Until,
 };
 use tidelock_protocol::desired::Tuning;
 use tidelock_protocol::digest::Digest;
@@ -71,6 +71,7 @@ impl World {
             }
             self.people_come(state, place, &mut add);
             self.people_stop(state, place, &mut add);
+            self.somebody_writes(state, place, &mut add);
         }
         // An outage that begins before a verdict lasts until the way back has ended: what was out for the trial and
         // is there again for the release before it cannot be told from a bad release.
@@ -141,6 +142,20 @@ impl World {
             add(format!("{name}: the pin is over"), &|state| {
                 state.apps[place].write(Record::Pin(Some(pin(before.setup.tree, until(false)))));
             });
+        }
+    }
+
+    fn somebody_writes(&self, state: &State, place: usize, add: &mut Adder<'_>) {
+        let name = &self.fleet.apps[place].0;
+        if let Some(tree) = state.apps[place].linked().filter(|_| state.drifts > 0) {
+            add(
+                format!("{name}: something writes into {}, and a person asks to mend it", tree.short()),
+                &|state| {
+                    state.drifts -= 1;
+                    state.apps[place].drifted = Some(tree);
+                    state.apps[place].write(Record::Heal(Some(Heal { owner: "o".into() })));
+                },
+            );
         }
     }
 
@@ -257,8 +272,11 @@ impl World {
                 if one.record(Kind::Trial).is_none() {
                     one.started = 0;
                 }
+                // A tree that is live again later is hashed a day after its commit: further than this world looks.
+                let linked = one.linked();
+                one.drifted = one.drifted.filter(|drifted| linked == Some(*drifted));
             }
-            Act::Index(tree) | Act::Fetch(tree) if outage || self.terms.missing => {
+            Act::Index(tree) | Act::Fetch(tree) | Act::Heal(tree) if outage || self.terms.missing => {
                 let tries = one.memory.trouble.as_ref().map_or(1, |trouble| 2.min(trouble.tries + 1));
                 let (kind, message) = if outage {
                     (TroubleKind::Network, "the network is out".into())
@@ -282,6 +300,13 @@ impl World {
                 one.memory.whole = Some(*tree);
             }
             Act::Tell => one.known = one.units(),
+            Act::Inspect(tree, is_second) => {
+                let differing = u64::from(*is_second && one.drifted == Some(*tree));
+                let next = (!is_second).then(|| "m".to_owned());
+                let first = if differing > 0 { vec!["m is missing".to_owned()] } else { Vec::new() };
+                one.memory.pass = Some(Pass { tree: *tree, next, at: NOW.boot, differing, first });
+            }
+            Act::Heal(_) => (one.drifted, one.memory.mended) = (None, true),
             Act::Unclear => one.run = Run::Unclear,
             Act::Stop(_) => one.run = Run::Stopped,
             Act::Start(tree) => return self.start(one, place, *tree),
@@ -381,6 +406,7 @@ fn pass(state: &mut State, time: Duration) {
         }
         one.memory.said.values_mut().for_each(|said| back(&mut said.at, LONG_DOWN));
         one.memory.trouble.iter_mut().for_each(|trouble| back(&mut trouble.at, HORIZON));
+        one.memory.pass.iter_mut().for_each(|pass| back(&mut pass.at, HORIZON));
         one.disk.change(|content| {
             if let Content::Record(record) = content
                 && matches!(**record, Record::Setback(_))

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidelock::decide::model::{
-    App, Check, Committed, Device, File, Hold, Mode, Offer, Pin, Recipe, Record, Settings, Space, Starter,
-    Trial, Units, Wanted,
+    App, Care, Check, Committed, Device, File, Files, Hold, Mode, Offer, Pin, Recipe, Record, Settings,
+    Space, Starter, Trial, Units, Wanted,
 };
 use tidelock::decide::want::{Me, Signed, want};
-use tidelock_protocol::desired::{Build, Choice, Desired, IndexTarget, Release, Source, Tuning};
+use tidelock_protocol::desired::{self, Build, Choice, Desired, IndexTarget, Release, Tuning};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::{AppName, Platform};
 use tidelock_protocol::recipe::Activate;
@@ -58,7 +58,7 @@ pub(super) fn manifests(fleet: &Fleet) -> Vec<Vec<Manifest>> {
             offers.insert(name, Offer { tree, bundle: index.clone(), index, counter: 1 });
         }
         let environment = "prod".parse().unwrap_or_else(|_| unreachable!("a name"));
-        let source = Source {
+        let source = desired::Source {
             commit: String::new(),
             author: String::new(),
             time: None,
@@ -84,6 +84,7 @@ impl World {
             mode: if self.terms.observe { Mode::Observe } else { Mode::Apply },
             free: Space { bytes: if self.terms.full { 0 } else { 1 << 30 }, inodes: 1 << 20 },
             keep: 0,
+            care: Care { every: Duration::from_secs(86_400), heal: !self.terms.unhealed },
             seed: 0,
             hold: state.hold.clone(),
             apps: apps.map(|(place, ((name, _), one))| (name.clone(), self.app(place, one))).collect(),
@@ -150,7 +151,9 @@ impl World {
     fn app(&self, place: usize, one: &One) -> App {
         let live = one.disk.live();
         let settings = Settings { started: Some(String::new()), ..Settings::default() };
-        let mut app = App { run: one.run, memory: one.memory.clone(), settings, ..App::default() };
+        let file = || File { name: "signed".into(), length: 1, sha256: Digest::of(b"signed") };
+        let source = Some(Files { index: file(), bundle: file() });
+        let mut app = App { run: one.run, memory: one.memory.clone(), settings, source, ..App::default() };
         for (name, content) in live.iter() {
             let name = *name;
             match (name, content) {
@@ -169,6 +172,8 @@ impl World {
                     Record::Retry(intent) => app.retry = intent,
                     Record::Hold(hold) => app.hold = hold,
                     Record::Pin(pin) => app.pin = pin,
+                    Record::Drift(drift) => app.drift = drift,
+                    Record::Heal(intent) => app.heal = intent,
                 },
                 _ => {}
             }

@@ -52,6 +52,8 @@ pub struct Freedom {
     pub people: (u8, u8),
     /// How often a person holds an app, and how often one pins it.
     pub stops: (u8, u8),
+    /// How often something writes into the live tree, and a person asks to have it mended.
+    pub drifts: u8,
     /// Whether the power may be cut after every effect.
     pub cuts: bool,
     /// Whether the process may be killed after every effect.
@@ -60,13 +62,16 @@ pub struct Freedom {
 
 impl Freedom {
     /// The power goes, and the process dies.
-    pub const POWER: Self = Self { outages: false, people: (0, 0), stops: (0, 0), cuts: true, kills: true };
+    pub const POWER: Self =
+        Self { outages: false, people: (0, 0), stops: (0, 0), drifts: 0, cuts: true, kills: true };
     /// The power goes, and people go back and try again.
     pub const PEOPLE: Self = Self { people: (1, 1), kills: false, ..Self::POWER };
     /// The power goes, and a person holds.
     pub const HOLDS: Self = Self { stops: (1, 0), kills: false, ..Self::POWER };
     /// The power goes, and a person pins.
     pub const PINS: Self = Self { stops: (0, 1), kills: false, ..Self::POWER };
+    /// The power goes, and something writes into the live tree.
+    pub const DRIFT: Self = Self { drifts: 1, kills: false, ..Self::POWER };
     /// The network goes, and the process dies.
     pub const NETWORK: Self = Self { outages: true, cuts: false, ..Self::POWER };
 }
@@ -96,6 +101,8 @@ pub struct Terms {
     pub foreign: bool,
     /// Everything lies below the signed floor.
     pub floor: bool,
+    /// The owner wants drift told, not mended.
+    pub unhealed: bool,
 }
 
 /// What the world may do.
@@ -141,6 +148,7 @@ impl World {
             people: self.freedom.people,
             stops: self.freedom.stops,
             hold: None,
+            drifts: self.freedom.drifts,
         };
         for _ in 0..100 {
             let moved = self.proceed(&state, &Agent::REAL);
@@ -221,6 +229,8 @@ pub struct One {
     pub wish: usize,
     /// What really happened: the service manager started a unit of another release than the link named.
     pub foreign: bool,
+    /// What really happened: something wrote into this tree.
+    pub drifted: Option<Digest>,
     /// What really happened: starts of the release in trial since its trial was opened.
     pub started: u32,
     /// What really happened: a person went back from this, and nobody asked to try it again.
@@ -244,6 +254,8 @@ pub struct State {
     pub stops: (u8, u8),
     /// A person's stop of the whole device.
     pub hold: Option<Hold>,
+    /// How often something may still write into a live tree.
+    pub drifts: u8,
 }
 
 /// The digest that stands for the tree `number` of `app`.

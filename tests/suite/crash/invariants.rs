@@ -35,6 +35,8 @@ pub const COMES_TO_REST: Broken = "the agent comes to rest";
 pub const ENDLESS: Broken = "a device has a limited number of states";
 pub const LIVE: Broken = "the link names what was committed last, or a trial is open";
 pub const FOREIGN: Broken = "no unit of another release is started";
+pub const UNDISTURBED: Broken = "nothing is mended in a trial";
+pub const MENDED: Broken = "what differs is mended when a person asks, or the wish is still there";
 pub const STAYS: Broken = "a release that was committed is left only for another wish or by a person";
 
 pub const HELD: Broken = "under a hold nothing new begins";
@@ -143,6 +145,7 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
             let own = matches!(cause, Cause::Check { .. } | Cause::Starts);
             (own && opened.is_some_and(|trial| passed(one, trial))).then_some(STAYS)
         }
+        Step::Heal { .. } if state.apps.iter().any(is_in_trial) => Some(UNDISTURBED),
         Step::Prune { tree, .. } => committed_now(one, *tree).then_some(KEPT),
         Step::Refuse { refusals, .. } => of_refusal(one, trial.as_ref(), &refusals.first()?.ground),
         Step::Defer { setback, .. } => of_deferral(one, trial.as_ref(), setback),
@@ -206,6 +209,9 @@ fn of_rest(world: &World, place: usize, one: &One, step: &Step) -> Option<Broken
         let standing = one.committed().into_iter().find(|one| one.setup.tree == linked);
         if standing.is_some_and(|standing| one.left.as_ref().is_some_and(|left| left.is(&standing.setup))) {
             return Some(RETURNS);
+        }
+        if one.drifted == Some(linked) && one.record(Kind::Heal).is_none() {
+            return Some(MENDED);
         }
     }
     None

@@ -70,6 +70,12 @@ fn the_network_may_go_out_and_come_back() {
 }
 
 #[test]
+fn something_may_write_into_the_live_tree() {
+    let one = |other| World::update(other, false, Freedom::DRIFT);
+    holds("drift", whole_or(&[Behaviour::Good, Behaviour::Fails], 1).map(one));
+}
+
+#[test]
 fn only_numbers_may_change() {
     let apps = vec![(name("web"), vec![Behaviour::Good])];
     let wishes = vec![Some((0, None)), Some((0, Some(2)))];

@@ -31,6 +31,7 @@ fn each_seeded_bug_is_caught_by_the_invariant_that_it_breaks() {
         effects(),
         orders(),
         people_unheard(),
+        drift(),
     ]
     .concat();
     assert!(bugs.len() >= 12);
@@ -464,4 +465,39 @@ fn orders() -> Vec<Bug> {
 
 fn acts(acts: fn(&Step) -> Vec<Act>) -> Agent {
     Agent { acts, ..Agent::REAL }
+}
+
+/// The care for the live tree.
+fn drift() -> Vec<Bug> {
+    let world = || World::update(Behaviour::Good, false, Freedom::DRIFT);
+    vec![
+        (
+            "what was mended is not remembered",
+            looks(|device| each(device, |app| app.memory.mended = false)),
+            world(),
+            must::COMES_TO_REST,
+        ),
+        (
+            "only the first piece of a tree is hashed",
+            looks(|device| each(device, |app| app.memory.pass.iter_mut().for_each(|pass| pass.next = None))),
+            world(),
+            must::MENDED,
+        ),
+        (
+            "a wish to mend is heard in a trial too",
+            Agent {
+                next: |wanted, device, now| {
+                    let asked = device.apps.iter().find(|(_, app)| app.heal.is_some() && !app.memory.mended);
+                    let heal = asked.and_then(|(name, app)| {
+                        let (tree, source) = (app.current?, app.source.clone()?);
+                        Some(Step::Heal { app: name.clone(), tree, source })
+                    });
+                    heal.unwrap_or_else(|| next(wanted, device, now))
+                },
+                ..Agent::REAL
+            },
+            world(),
+            must::UNDISTURBED,
+        ),
+    ]
 }

@@ -4,6 +4,7 @@
 mod clocks;
 mod commands;
 mod disks;
+mod drift;
 mod git;
 mod network;
 mod site;

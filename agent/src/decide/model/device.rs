@@ -12,7 +12,8 @@ use tidelock_protocol::recipe::Activate;
 use tidelock_protocol::time::Now;
 
 use super::Step;
-use super::records::{Committed, Hold, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial};
+use super::records::{Committed, Drift, Heal, Hold, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial};
+use super::step::Files;
 
 /// One device at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +24,8 @@ pub struct Device {
     pub free: Space,
     /// Sealed releases that are kept per app besides those in use.
     pub keep: usize,
+    /// How the live trees are looked after.
+    pub care: Care,
     /// Derived from the device id: spreads what devices would otherwise do at the same moment.
     pub seed: u64,
     /// A person's stop of everything.
@@ -45,6 +48,15 @@ pub enum Mode {
     Apply,
     /// Decide and report.
     Observe,
+}
+
+/// How the live trees are looked after, as the owner says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Care {
+    /// Time between two whole passes over a live tree.
+    pub every: Duration,
+    /// Whether what differs is mended unasked.
+    pub heal: bool,
 }
 
 /// Room on a file system.
@@ -83,6 +95,12 @@ pub struct App {
     pub hold: Option<Hold>,
     /// A person's choice of what it is.
     pub pin: Option<Pin>,
+    /// What the last whole pass over a live tree found.
+    pub drift: Option<Drift>,
+    /// A person's wish to have the live tree mended.
+    pub heal: Option<Heal>,
+    /// Where the files of the live tree come from; none: nothing says so, and nothing can be fetched again.
+    pub source: Option<Files>,
     /// What runs, as the service manager or the run record of this boot says.
     pub run: Run,
     /// Its unit files in the service manager's directory.
@@ -255,6 +273,10 @@ pub struct Memory {
     pub whole: Option<Digest>,
     /// What went wrong with the last `Index` or `Fetch`; cleared by `Seal`.
     pub trouble: Option<Trouble>,
+    /// How far the pass over the live tree has come.
+    pub pass: Option<Pass>,
+    /// The live tree was mended, and that has not been recorded.
+    pub mended: bool,
     /// A start was counted that has not been made: the last step was `Count`.
     pub counted: bool,
     /// What the checks said since the last start, stop or change of direction; a failed start stands here under
@@ -263,9 +285,10 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The lock was taken anew: another process may have been at work. Only a fetch that failed is still put off.
+    /// The lock was taken anew: another process may have been at work. Only a fetch that failed is still put off, and a
+    /// pass goes on where it was: what changes behind it is seen by the next one.
     pub fn renew(&mut self) {
-        *self = Self { trouble: self.trouble.take(), ..Self::default() };
+        *self = Self { trouble: self.trouble.take(), pass: self.pass.take(), ..Self::default() };
     }
 
     /// Forgets what `step` makes untrue, before it is done.
@@ -290,9 +313,25 @@ impl Memory {
             Step::Seal { .. } | Step::Discard { .. } => {
                 (self.need, self.whole, self.trouble) = (None, None, None);
             }
+            Step::Record { .. } => (self.pass, self.mended) = (None, false),
             _ => {}
         }
     }
+}
+
+/// A pass over the live tree that is under way or has ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pass {
+    /// The tree.
+    pub tree: Digest,
+    /// The path to go on from, in the order of the listing; none: it has seen everything.
+    pub next: Option<String>,
+    /// Time since boot when its last piece ended.
+    pub at: Duration,
+    /// Entries that differ, as far as it has seen.
+    pub differing: u64,
+    /// The first of them, in words.
+    pub first: Vec<String>,
 }
 
 /// What a check said.

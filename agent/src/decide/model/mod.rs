@@ -11,11 +11,12 @@ mod tests;
 mod words;
 
 pub use device::{
-    App, Check, Device, Memory, Mode, Outcome, Recipe, Run, Said, Settings, Space, Starter, Tried, Trouble,
-    TroubleKind, Units,
+    App, Care, Check, Device, Memory, Mode, Outcome, Pass, Recipe, Run, Said, Settings, Space, Starter,
+    Tried, Trouble, TroubleKind, Units,
 };
-pub use reason::{Reason, Why};
+pub use reason::{Left, Reason, Why};
 pub use records::{
-    Cause, Committed, Ground, Hold, Phase, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial, Until,
+    Cause, Committed, Drift, Ground, Heal, Hold, Phase, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial,
+    Until,
 };
 pub use step::{File, Files, Goal, Offer, Record, Step, Want, Wanted};

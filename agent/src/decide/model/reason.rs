@@ -107,6 +107,20 @@ pub enum Reason {
         /// Why.
         cause: Cause,
     },
+    /// The live tree is not what was signed, and it is left so for now.
+    Drifted {
+        /// Entries that differ.
+        differing: u64,
+        /// The first of them, in words.
+        first: Vec<String>,
+        /// Why it is not mended.
+        left: Left,
+    },
+    /// What differs in the live tree is fetched again.
+    Healing {
+        /// Entries that differ.
+        differing: u64,
+    },
     /// The committed release is brought back: link, start or files.
     Restoring(Setup),
     /// The committed release does not start; it is tried again.
@@ -135,6 +149,17 @@ pub enum Reason {
     Tidying,
 }
 
+/// Why a live tree that differs is not mended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Left {
+    /// The owner wants to be told only.
+    Unasked,
+    /// It was mended as often as it may be in a day.
+    Often,
+    /// Nothing says where its files came from.
+    Sourceless,
+}
+
 impl Reason {
     /// The stable code: label of metrics, member of reports, what people search for.
     pub const fn code(&self) -> &'static str {
@@ -161,6 +186,8 @@ impl Reason {
             Self::Installing(_) => "installing",
             Self::Trying(_) => "trying",
             Self::GoingBack { .. } => "going-back",
+            Self::Drifted { .. } => "drifted",
+            Self::Healing { .. } => "healing",
             Self::Restoring(_) => "restoring",
             Self::Down { .. } => "down",
             Self::Settings(_) => "settings",
@@ -245,6 +272,12 @@ impl fmt::Display for Reason {
             Self::Installing(setup) => write!(f, "{setup} is being installed"),
             Self::Trying(setup) => write!(f, "{setup} is in trial"),
             Self::GoingBack { from, cause } => write!(f, "going back from {from}: {cause}"),
+            Self::Drifted { differing, first, left } => {
+                write!(f, "entries of the live tree that are not as they were signed: {differing} ({}); {left}", first.join(", "))
+            }
+            Self::Healing { differing } => {
+                write!(f, "entries of the live tree that are not as they were signed, and are mended: {differing}")
+            }
             Self::Restoring(setup) => write!(f, "{setup} was committed here and is brought back"),
             Self::Down { setup, said, again } => {
                 write!(f, "{setup} does not start, tried again in {} s: {said}", again.as_secs())
@@ -257,6 +290,16 @@ impl fmt::Display for Reason {
             Self::Retrying => f.write_str("refusals and back-off are forgotten, as asked"),
             Self::Tidying => f.write_str("removing what nothing needs"),
         }
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unasked => "they are mended only when asked (`verify --heal`)",
+            Self::Often => "it was mended as often as it may be in a day: something keeps writing there",
+            Self::Sourceless => "nothing here says where its files came from: the next release replaces it",
+        })
     }
 }
 

@@ -148,6 +148,31 @@ pub struct Setback {
     pub at: Timestamp,
 }
 
+/// What the last whole pass over the live tree found, and how often it was healed lately.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Drift {
+    /// The tree that was hashed.
+    pub tree: Digest,
+    /// When the pass ended.
+    pub at: Timestamp,
+    /// Entries that differ from what was signed.
+    pub differing: u64,
+    /// The first of them, in words.
+    #[serde(default)]
+    pub first: Vec<String>,
+    /// The tree was mended since: whether that helped, only the next pass can say.
+    pub mended: bool,
+    /// When the app was mended, the newest first; what is older than a day is forgotten.
+    pub healed: Vec<Timestamp>,
+}
+
+/// The intent of a person to have the live tree hashed and mended now, however often it was lately.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Heal {
+    /// Who.
+    pub owner: String,
+}
+
 /// The intent of a person to leave a release.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Rollback {

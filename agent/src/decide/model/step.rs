@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 
 use super::device::Tried;
 use super::reason::Reason;
-use super::records::{Committed, Hold, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial};
+use super::records::{Committed, Drift, Heal, Hold, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial};
 
 /// What each app should be.
 pub type Wanted = BTreeMap<AppName, Want>;
@@ -52,7 +53,7 @@ pub struct Goal {
 }
 
 /// Where the bytes of a build come from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Files {
     /// Its index.
     pub index: File,
@@ -61,7 +62,7 @@ pub struct Files {
 }
 
 /// A signed file of the repository.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct File {
     /// Name of the target.
     pub name: String,
@@ -127,6 +128,8 @@ pub enum Step {
         app: AppName,
         /// What is sealed; the version goes into `release.env`.
         setup: Setup,
+        /// Where it came from: what is lost of it can be fetched again.
+        source: Files,
     },
     /// Record that a trial begins.
     Open {
@@ -286,6 +289,35 @@ pub enum Step {
         /// Of which app.
         app: AppName,
     },
+    /// Hash the next piece of the live tree; gives `Memory::pass`.
+    Inspect {
+        /// Of which app.
+        app: AppName,
+        /// The tree that the link names.
+        tree: Digest,
+        /// The path to go on from, in the order of the listing; none: the first.
+        from: Option<String>,
+        /// Bytes after which the piece ends.
+        bytes: u64,
+    },
+    /// Record what a pass found, or that the tree was mended.
+    Record {
+        /// Of which app.
+        app: AppName,
+        /// What to remember.
+        drift: Drift,
+        /// The intent to heal, as it should be afterwards.
+        heal: Option<Heal>,
+    },
+    /// Mend whatever differs in the live tree, file by file; gives `Memory::mended`.
+    Heal {
+        /// Of which app.
+        app: AppName,
+        /// The tree that the link names.
+        tree: Digest,
+        /// Where its files come from.
+        source: Files,
+    },
     /// Remove a sealed tree that nothing needs.
     Prune {
         /// Of which app.
@@ -325,6 +357,10 @@ pub enum Record {
     Hold(Option<Hold>),
     /// A person's choice.
     Pin(Option<Pin>),
+    /// What a pass over the live tree found.
+    Drift(Option<Drift>),
+    /// The intent to heal.
+    Heal(Option<Heal>),
 }
 
 impl Step {
@@ -356,6 +392,9 @@ impl Step {
             | Self::Forget { app }
             | Self::Unhold { app }
             | Self::Unpin { app }
+            | Self::Inspect { app, .. }
+            | Self::Record { app, .. }
+            | Self::Heal { app, .. }
             | Self::Prune { app, .. }
             | Self::Discard { app, .. } => Some(app),
         }
@@ -385,6 +424,9 @@ impl Step {
             Self::Unpin { .. } => vec![Record::Pin(None)],
             Self::Forget { .. } => {
                 vec![Record::Refusals(Vec::new()), Record::Setback(None), Record::Retry(None)]
+            }
+            Self::Record { drift, heal, .. } => {
+                vec![Record::Drift(Some(drift.clone())), Record::Heal(heal.clone())]
             }
             _ => Vec::new(),
         }

@@ -15,6 +15,8 @@ fn memory() -> Memory {
         need: Some((tree("b"), Space { bytes: 1, inodes: 1 })),
         whole: Some(tree("b")),
         trouble: Some(Trouble { tree: tree("b"), kind, message, tries: 2, at: NOW.boot }),
+        pass: Some(Pass { tree: tree("a"), next: None, at: NOW.boot, differing: 0, first: Vec::new() }),
+        mended: true,
         counted: true,
         said: BTreeMap::from([("c".into(), said)]),
     }
@@ -29,10 +31,11 @@ fn setback() -> Setback {
 }
 
 #[test]
-fn whoever_takes_the_lock_anew_knows_only_that_a_fetch_failed() {
+fn whoever_takes_the_lock_anew_knows_only_that_a_fetch_failed_and_how_far_a_pass_came() {
     let mut renewed = memory();
     renewed.renew();
-    assert_eq!(renewed, Memory { trouble: memory().trouble, ..Memory::default() });
+    let kept = Memory { trouble: memory().trouble, pass: memory().pass, ..Memory::default() };
+    assert_eq!(renewed, kept);
 }
 
 #[test]
@@ -60,7 +63,9 @@ fn a_start_is_counted_for_the_very_next_step() {
 
 #[test]
 fn with_the_staged_tree_goes_what_was_known_of_it() {
-    let seal = Step::Seal { app: web(), setup: setup("b") };
+    let file = File { name: "i".into(), length: 1, sha256: tree("i") };
+    let source = Files { index: file.clone(), bundle: file };
+    let seal = Step::Seal { app: web(), setup: setup("b"), source };
     for step in [seal, Step::Discard { app: web(), tree: tree("b") }] {
         let mut after = memory();
         after.after(&step);

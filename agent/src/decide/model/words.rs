@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{Outcome, Step};
+use super::{Drift, Outcome, Step};
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,7 +17,7 @@ impl fmt::Display for Step {
                 write!(f, "{app}: fetch tree {}", tree.short())?;
                 reuse.map_or(Ok(()), |reuse| write!(f, ", reusing {}", reuse.short()))
             }
-            Self::Seal { app, setup } => write!(f, "{app}: seal {setup}"),
+            Self::Seal { app, setup, .. } => write!(f, "{app}: seal {setup}"),
             Self::Open { app, trial } => match &trial.from {
                 Some(from) => write!(f, "{app}: open the trial of {}, from {from}", trial.to),
                 None => write!(f, "{app}: open the trial of {}, the first install", trial.to),
@@ -60,6 +60,22 @@ impl fmt::Display for Step {
             Self::Unhold { app } => write!(f, "{app}: end the hold, whose time is over"),
             Self::UnholdAll => f.write_str("end the hold of the whole device, whose time is over"),
             Self::Unpin { app } => write!(f, "{app}: end the pin, whose time is over"),
+            Self::Inspect { app, tree, from, .. } => {
+                write!(f, "{app}: hash tree {}", tree.short())?;
+                from.as_ref().map_or(Ok(()), |from| write!(f, " from {from}"))
+            }
+            Self::Record { app, drift, .. } => match drift {
+                Drift { mended: true, tree, .. } => {
+                    write!(f, "{app}: record that tree {} was mended", tree.short())
+                }
+                Drift { differing: 0, tree, .. } => {
+                    write!(f, "{app}: record that tree {} is as it was signed", tree.short())
+                }
+                Drift { differing, tree, .. } => {
+                    write!(f, "{app}: record how many entries of tree {} differ: {differing}", tree.short())
+                }
+            },
+            Self::Heal { app, tree, .. } => write!(f, "{app}: mend tree {}", tree.short()),
             Self::Prune { app, tree } => {
                 write!(f, "{app}: remove tree {}, which nothing needs", tree.short())
             }

@@ -7,7 +7,7 @@ use tidelock_protocol::digest::Digest;
 use tidelock_protocol::time::Timestamp;
 
 use super::*;
-use crate::decide::model::{Cause, Committed, Ground, Hold, Mode, Phase, Space, Trial, Until};
+use crate::decide::model::{Care, Cause, Committed, Ground, Hold, Mode, Phase, Space, Trial, Until};
 
 const TREE: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -42,9 +42,10 @@ impl Case {
         let index = File { name: "i".into(), length: 1, sha256: TREE.parse().unwrap() };
         let offer = Offer { tree: setup().tree, bundle: index.clone(), index, counter: 5 };
         let free = Space { bytes: 1, inodes: 1 };
+        let care = Care { every: Duration::from_secs(86_400), heal: true };
         let apps = BTreeMap::from([(web(), App::default())]);
         Self {
-            device: Device { mode: Mode::Apply, free, keep: 0, seed: 0, hold: None, apps },
+            device: Device { mode: Mode::Apply, free, keep: 0, care, seed: 0, hold: None, apps },
             desired,
             offers: BTreeMap::from([(web(), offer)]),
             unanswered: BTreeMap::new(),

@@ -13,7 +13,7 @@ use super::inflate::Incoming;
 use super::reuse::{Old, Plan};
 use super::staged::Index;
 use super::tree::{Tree, failed};
-use super::verify::{Change, Depth, walk};
+use super::verify::{Change, Scope, walk};
 
 /// The file that is being written.
 struct Writing {
@@ -117,7 +117,7 @@ pub(super) fn finish(index: &Index, staged: &mut Tree) -> Result<(), Error> {
         }
     }
     let mut differences = Vec::new();
-    walk(staged, index.listing()?, Depth::Names, &mut |difference| differences.push(difference))?;
+    walk(staged, index.listing()?, Scope::Names, &mut |difference| differences.push(difference))?;
     for difference in differences {
         if difference.change != Change::Extra {
             return Err(Error::Disturbed(difference));

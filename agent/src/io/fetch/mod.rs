@@ -8,6 +8,7 @@
 mod assemble;
 mod bits;
 mod error;
+mod heal;
 mod inflate;
 mod need;
 mod ranges;
@@ -32,7 +33,8 @@ use staged::Index;
 use tree::Tree;
 
 pub use error::Error;
-pub use verify::{Change, Difference, verify};
+pub use heal::{Mending, heal};
+pub use verify::{Change, Difference, FIRST, Piece, inspect, verify};
 
 /// Name of the index in a release's directory, staged or sealed.
 pub const INDEX: &str = "index";
@@ -95,10 +97,7 @@ pub fn index(
     disk::create_directories(staging)?;
     let place = staging.join(INDEX);
     if Index::open(&place, file).is_err() {
-        let bytes = ranges::whole(http, file)?;
-        if Digest::of(&bytes) != file.sha256 {
-            return Err(Error::Digest { name: file.name.clone(), found: Digest::of(&bytes) });
-        }
+        let bytes = ranges::verified(http, file)?;
         // It is verified whenever it is opened, and becomes durable with the tree.
         disk::replace_for_boot(&place, &bytes)?;
     }
@@ -117,11 +116,7 @@ pub fn tree(http: &Http, job: &Job<'_>, stop: &(dyn Fn() -> bool + Sync)) -> Res
     if summary.bundle_length != job.bundle.length {
         return Err(Error::Pair { blocks: summary.bundle_length, signed: job.bundle.length });
     }
-    let (need, free) = (need::need(&index, job.staging, job.running)?, disk::free(job.staging)?);
-    if need.bytes > free.bytes || need.inodes > free.inodes {
-        let free = Space { bytes: free.bytes, inodes: free.inodes };
-        return Err(Error::Room { place: job.staging.to_owned(), need, free });
-    }
+    need::room(need::need(&index, job.staging, job.running)?, job.staging)?;
     let mut staged = Tree::create(&job.staging.join(TREE))?;
     let (mut plan, old) = reuse::plan(&index, &summary, &mut staged, job, stop)?;
     let traffic = Traffic::default();

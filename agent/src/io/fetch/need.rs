@@ -1,11 +1,12 @@
-//! What a tree still needs on disk, known before anything of it is written.
+//! What a tree still needs on disk, known before anything of it is written, and whether there is room for it.
 //!
-//! Never here: whether there is room for it.
+//! Never here: writing anything.
 
 use std::path::Path;
 
 use tidelock_protocol::tree::{Entry, File, Kind, TreePath};
 
+use super::super::disk;
 use super::reuse::Old;
 use super::staged::{Files, Index};
 use super::tree::Tree;
@@ -16,6 +17,16 @@ use crate::decide::model::Space;
 const CLUSTER: u64 = 4096;
 /// Longest link target that costs no cluster on the file systems in use.
 const INLINE_TARGET: usize = 59;
+
+/// Whether there is room for `need` at `place`.
+pub(super) fn room(need: Space, place: &Path) -> Result<(), Error> {
+    let free = disk::free(place)?;
+    if need.bytes <= free.bytes && need.inodes <= free.inodes {
+        return Ok(());
+    }
+    let free = Space { bytes: free.bytes, inodes: free.inodes };
+    Err(Error::Room { place: place.to_owned(), need, free })
+}
 
 /// What the tree of `index` still needs on disk. Files that are staged with their size count as there; whether they are
 /// right is found out later, and a wrong one is removed before it is written again. Of a file that the release at

@@ -49,12 +49,17 @@ pub(super) struct Fetched {
     pub(super) raw_length: usize,
 }
 
-/// A signed file as a whole, in memory; its length is checked, its digest is the caller's to check.
-pub(super) fn whole(http: &Http, file: &File) -> Result<Vec<u8>, Error> {
+/// A signed file as a whole, in memory, verified.
+pub(super) fn verified(http: &Http, file: &File) -> Result<Vec<u8>, Error> {
     let ask = Ask { limit: file.length, deadline: deadline(file.length), ..Ask::default() };
     let answer = http.get(&file.path(), &ask)?;
     let bytes = plain(file, answer)?.into_bytes()?;
-    if bytes.len() as u64 == file.length { Ok(bytes) } else { Err(length(file, bytes.len() as u64)) }
+    let found = Digest::of(&bytes);
+    match bytes.len() as u64 {
+        other if other != file.length => Err(length(file, other)),
+        _ if found != file.sha256 => Err(Error::Digest { name: file.name.clone(), found }),
+        _ => Ok(bytes),
+    }
 }
 
 /// The body of an answer that is the whole file.

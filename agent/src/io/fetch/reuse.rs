@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) staged: Bits,
     /// Sum of the wanted blocks, as served.
     pub(super) wanted_bytes: u64,
+    /// Sum of the files that are written anew; counted where room must be found for them.
+    pub(super) raw_bytes: u64,
     pub(super) report: Report,
 }
 
@@ -61,13 +63,7 @@ pub(super) fn plan(
     job: &Job<'_>,
     stop: &dyn Fn() -> bool,
 ) -> Result<(Plan, Option<Old>), Error> {
-    let mut plan = Plan {
-        have: Bits::none(summary.entries),
-        wanted: Bits::none(summary.blocks),
-        staged: Bits::none(summary.blocks),
-        wanted_bytes: 0,
-        report: Report::default(),
-    };
+    let mut plan = Plan::nothing(summary);
     let mut old = job.running.and_then(Old::open);
     let missing = plan.by_path(index, staged, old.as_mut(), stop)?;
     if let Some(old) = old.as_mut().filter(|_| !missing.is_empty()) {
@@ -79,6 +75,18 @@ pub(super) fn plan(
 }
 
 impl Plan {
+    /// Nothing is here, and nothing is asked for yet.
+    pub(super) fn nothing(summary: &Summary) -> Self {
+        Self {
+            have: Bits::none(summary.entries),
+            wanted: Bits::none(summary.blocks),
+            staged: Bits::none(summary.blocks),
+            wanted_bytes: 0,
+            raw_bytes: 0,
+            report: Report::default(),
+        }
+    }
+
     /// Goes through both listings side by side; gives the digests (their first eight bytes) of what was not found.
     fn by_path(
         &mut self,
@@ -167,7 +175,7 @@ impl Plan {
     }
 
     /// Says of each block whether it must be fetched.
-    fn blocks(
+    pub(super) fn blocks(
         &mut self,
         index: &Index,
         staged: &mut Tree,
@@ -278,7 +286,7 @@ impl Old {
     }
 
     /// Remembers where the blocks of its split files are, as far as its index can be read.
-    fn load_pieces(&mut self) {
+    pub(super) fn load_pieces(&mut self) {
         let inflated = || self.index.inflate().ok();
         let Some(mut contents) =
             inflated().zip(inflated()).and_then(|(one, two)| Contents::open(one, two).ok())

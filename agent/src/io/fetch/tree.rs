@@ -153,6 +153,31 @@ impl Tree {
         Ok(())
     }
 
+    /// Makes the bytes and the mode of an open file durable.
+    pub(super) fn sync_file(&self, path: &TreePath, file: &File) -> Result<(), disk::Error> {
+        let place = self.place(path);
+        file.sync_all().map_err(failed("fsync", &place))?;
+        trace::note("fsync", &[&place]);
+        Ok(())
+    }
+
+    /// Makes the names in a directory of the tree durable; the empty path is its root.
+    pub(super) fn sync_directory(&self, path: &Path) -> Result<(), disk::Error> {
+        disk::sync_directory(&self.place.join(path))
+    }
+
+    /// Moves what `other` has at `path` to the same path here, over what stands there.
+    pub(super) fn take(&mut self, path: &TreePath, other: &mut Self) -> Result<(), disk::Error> {
+        let moved = other.at(path, |from| {
+            let moved = self.at(path, |to| rustix::fs::renameat(from, path.name(), to, path.name()));
+            moved.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        });
+        let (from, to) = (other.place(path), self.place(path));
+        moved.map_err(failed("rename a mended file to", &to))?;
+        trace::note("rename", &[&from, &to]);
+        Ok(())
+    }
+
     /// Removes whatever stands at `path`; fine when there is nothing.
     pub(super) fn remove(&mut self, path: &TreePath) -> Result<(), disk::Error> {
         let removed =

@@ -55,48 +55,100 @@ impl fmt::Display for Difference {
     }
 }
 
-/// How closely a tree is looked at.
+/// How much of a tree is looked at, and how closely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Depth {
+pub(super) enum Scope<'a> {
     /// Names, kinds, sizes, targets and modes.
     Names,
     /// And the content of every file.
     Content,
+    /// The same from a path on, until so many bytes were read.
+    Piece {
+        /// The first path.
+        from: &'a str,
+        /// Bytes.
+        bytes: u64,
+    },
 }
+
+/// A part of a tree that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The path to go on from; none: it was the last part.
+    pub next: Option<String>,
+    /// Entries that differ.
+    pub differing: u64,
+    /// The first of them, in words; at most [`FIRST`].
+    pub first: Vec<String>,
+}
+
+/// How many differences are told one by one.
+pub const FIRST: usize = 3;
 
 /// Hashes the sealed release at `place` again and names everything that is not as its index lists it.
 ///
 /// # Errors
 /// An index that cannot be read, or is not of `tree`: then nothing can be said.
 pub fn verify(place: &Path, tree: &Digest) -> Result<Vec<Difference>, Error> {
+    let mut differences = Vec::new();
+    look(place, tree, Scope::Content, &mut |difference| differences.push(difference))?;
+    Ok(differences)
+}
+
+/// Hashes the part of the sealed release at `place` that begins at the path `from` and has `bytes` or little more.
+///
+/// # Errors
+/// As [`verify`].
+pub fn inspect(place: &Path, tree: &Digest, from: Option<&str>, bytes: u64) -> Result<Piece, Error> {
+    let mut piece = Piece { next: None, differing: 0, first: Vec::new() };
+    let scope = Scope::Piece { from: from.unwrap_or_default(), bytes };
+    piece.next = look(place, tree, scope, &mut |difference| {
+        piece.differing += 1;
+        if piece.first.len() < FIRST {
+            piece.first.push(difference.to_string());
+        }
+    })?;
+    Ok(piece)
+}
+
+fn look(
+    place: &Path,
+    tree: &Digest,
+    scope: Scope<'_>,
+    differs: &mut dyn FnMut(Difference),
+) -> Result<Option<String>, Error> {
     let index = Index::of_sealed(&place.join(INDEX))?;
     let (found, _) = index.listing()?.finish().map_err(Error::Index)?;
     if found != *tree {
         return Err(Error::Tree { found, wanted: *tree });
     }
-    let mut differences = Vec::new();
-    let mut live = Tree::open(&place.join(TREE))?;
-    walk(&mut live, index.listing()?, Depth::Content, &mut |difference| differences.push(difference))?;
-    Ok(differences)
+    walk(&mut Tree::open(&place.join(TREE))?, index.listing()?, scope, differs)
 }
 
-/// Goes through the tree on disk and its listing side by side, both in the order of bytes.
+/// Goes through the tree on disk and its listing side by side, both in the order of bytes; gives the path that it would
+/// go on from.
 pub(super) fn walk(
     tree: &mut Tree,
     mut listing: Listing<impl BufRead>,
-    depth: Depth,
+    scope: Scope<'_>,
     differs: &mut dyn FnMut(Difference),
-) -> Result<(), Error> {
+) -> Result<Option<String>, Error> {
+    let (from, mut left) = match scope {
+        Scope::Piece { from, bytes } => (from, bytes),
+        Scope::Names | Scope::Content => ("", u64::MAX),
+    };
     // Names that are known and not visited yet. A directory's names come in when it is visited, and sort after it: so
     // the least of all is always the next one.
     let mut ahead: BinaryHeap<Reverse<Vec<u8>>> = tree.names(None)?.into_iter().map(Reverse).collect();
     let mut say = |path: &[u8], change| {
-        differs(Difference { path: OsStr::from_bytes(path).into(), change });
+        if path >= from.as_bytes() {
+            differs(Difference { path: OsStr::from_bytes(path).into(), change });
+        }
     };
     let mut listed = listing.next_entry().map_err(Error::Index)?;
     loop {
         let order = match (ahead.peek(), &listed) {
-            (None, None) => return Ok(()),
+            (None, None) => return Ok(None),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (Some(Reverse(found)), Some(entry)) => found.as_slice().cmp(entry.path.as_str().as_bytes()),
@@ -106,13 +158,18 @@ pub(super) fn walk(
             ahead.pop().iter().for_each(|Reverse(found)| say(found, Change::Extra));
             continue;
         }
-        let Some(entry) = listed.take() else { return Ok(()) };
+        let Some(entry) = listed.take() else { return Ok(None) };
+        if left == 0 {
+            return Ok(Some(entry.path.as_str().to_owned()));
+        }
         if order == Ordering::Greater {
             say(entry.path.as_str().as_bytes(), Change::Missing);
         } else {
             ahead.pop();
-            if let Some(change) = compare(tree, &entry, depth)? {
-                say(entry.path.as_str().as_bytes(), change);
+            if entry.path.as_str() >= from {
+                left = left.saturating_sub(if let Kind::File(file) = &entry.kind { file.size } else { 0 });
+                let change = compare(tree, &entry, scope)?;
+                change.into_iter().for_each(|change| say(entry.path.as_str().as_bytes(), change));
             }
             if entry.kind == Kind::Directory && tree.has_directory(&entry.path) {
                 let inside = |name: Vec<u8>| Reverse([entry.path.as_str().as_bytes(), b"/", &name].concat());
@@ -124,7 +181,7 @@ pub(super) fn walk(
 }
 
 /// The first thing in which an entry differs.
-fn compare(tree: &mut Tree, entry: &Entry, depth: Depth) -> Result<Option<Change>, Error> {
+fn compare(tree: &mut Tree, entry: &Entry, scope: Scope<'_>) -> Result<Option<Change>, Error> {
     let path: &TreePath = &entry.path;
     let Some(found) = tree.stat(path) else { return Ok(Some(Change::Missing)) };
     let (kind, mode) = match &entry.kind {
@@ -139,7 +196,7 @@ fn compare(tree: &mut Tree, entry: &Entry, depth: Depth) -> Result<Option<Change
         Kind::Directory => true,
         Kind::Link(target) => tree.target_of(path).is_some_and(|found| found == target.as_bytes()),
         Kind::File(file) if u64::try_from(found.st_size).ok() != Some(file.size) => false,
-        Kind::File(_) if depth == Depth::Names => true,
+        Kind::File(_) if scope == Scope::Names => true,
         Kind::File(file) => match tree.open_file(path)? {
             Some(live) => hash(&live, |_| Ok(()))? == Some(file.sha256),
             None => false,
