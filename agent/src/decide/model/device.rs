@@ -12,8 +12,8 @@ use tidelock_protocol::recipe::Activate;
 use tidelock_protocol::time::Now;
 
 use super::Step;
+use super::goal::Files;
 use super::records::{Committed, Drift, Heal, Hold, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial};
-use super::step::Files;
 
 /// One device at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,6 +3,7 @@
 //! Never here: a decision.
 
 mod device;
+mod goal;
 mod reason;
 mod records;
 mod step;
@@ -14,9 +15,10 @@ pub use device::{
     App, Care, Check, Device, Memory, Mode, Outcome, Pass, Recipe, Run, Said, Settings, Space, Starter,
     Tried, Trouble, TroubleKind, Units,
 };
+pub use goal::{File, Files, Goal, Offer, Want, Wanted};
 pub use reason::{Left, Reason, Why};
 pub use records::{
     Cause, Committed, Drift, Ground, Heal, Hold, Phase, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial,
     Until,
 };
-pub use step::{File, Files, Goal, Offer, Record, Step, Want, Wanted};
+pub use step::{Record, Step};

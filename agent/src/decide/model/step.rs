@@ -1,89 +1,15 @@
-//! What an app should be, and the steps that lead there. A step carries every value the hands need.
+//! The steps that lead an app to what it should be. A step carries every value the hands need.
 //!
 //! Never here: when a step is taken (`next`).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 
 use super::device::Tried;
-use super::reason::Reason;
+use super::goal::{File, Files};
 use super::records::{Committed, Drift, Heal, Hold, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial};
-
-/// What each app should be.
-pub type Wanted = BTreeMap<AppName, Want>;
-
-/// What one app should be.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Want {
-    /// This.
-    Be(Goal),
-    /// What it is; nothing new may be entered.
-    Stay {
-        /// Why.
-        reason: Reason,
-        /// The signed retry counter, 0 where none is known: a refusal written now remembers it.
-        retry: u64,
-    },
-}
-
-impl Want {
-    /// The signed retry counter.
-    pub const fn retry(&self) -> u64 {
-        match self {
-            Self::Be(goal) => goal.retry,
-            Self::Stay { retry, .. } => *retry,
-        }
-    }
-}
-
-/// A setup that the environment wants, and where its bytes come from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Goal {
-    /// What the app should be.
-    pub setup: Setup,
-    /// The index as the environment names it, and the bundle that the app's role names together with this very index.
-    /// None: nobody vouches for it now, and the setup was committed here; it may be pointed at, not fetched.
-    pub files: Option<Files>,
-    /// The signed retry counter.
-    pub retry: u64,
-}
-
-/// Where the bytes of a build come from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Files {
-    /// Its index.
-    pub index: File,
-    /// Its bundle.
-    pub bundle: File,
-}
-
-/// A signed file of the repository.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct File {
-    /// Name of the target.
-    pub name: String,
-    /// Bytes as served.
-    pub length: u64,
-    /// SHA-256 of them.
-    pub sha256: Digest,
-}
-
-/// What an app's role says of a build, given only when it names the same index as the environment.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Offer {
-    /// The tree digest.
-    pub tree: Digest,
-    /// The index.
-    pub index: File,
-    /// The bundle.
-    pub bundle: File,
-    /// The order of its registration, held against the signed floor.
-    pub counter: u64,
-}
 
 /// The next thing to do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
