@@ -1,10 +1,14 @@
 //! What must hold on a disk after a power cut, at its next boot and until the goal is reached.
 
+use std::path::Path;
+
+use tidelock::io::fetch;
+use tidelock_protocol::digest::Digest;
 use tidelock_tests::power::{Boots, Disk, Mounted, Recording};
 use tidelock_tests::program::run;
 use tidelock_tests::world::Device;
 
-use super::scenario::{Played, Scenario};
+use super::scenario::{DAMAGE, Played, Scenario};
 use crate::kill::sealed_is_whole;
 
 /// A disk as a cut left it.
@@ -41,13 +45,27 @@ impl Image<'_> {
 
     /// What is live is a release of this scenario, whole.
     fn live(&self, device: &Device, when: &str) {
-        sealed_is_whole(device, &when);
+        if self.played.stage.scenario == Scenario::Heal {
+            self.no_worse(device, when);
+        } else {
+            sealed_is_whole(device, &when);
+        }
         let (page, scenario) = (page(device), self.played.stage.scenario);
         assert!(scenario.pages().contains(&page.as_str()), "{when} {page:?} is live");
         assert!(
             !self.ended || page == scenario.goal(),
             "the command had ended well, and {when} {page:?} is live"
         );
+    }
+
+    /// Nothing differs from what was signed that did not before it was to be healed.
+    fn no_worse(&self, device: &Device, when: &str) {
+        let tree = device.live("web").unwrap();
+        let place = device.app("web").join("releases").join(&tree);
+        for found in fetch::verify(&place, &tree.parse::<Digest>().unwrap()).unwrap() {
+            assert!(!self.ended, "the command had ended well, and {when} {found}");
+            assert!(DAMAGE.map(Path::new).contains(&found.path.as_path()), "{when} {found}");
+        }
     }
 }
 
@@ -75,8 +93,22 @@ fn at_rest(played: &Played<'_>, device: &Device) {
     assert_eq!(device.status()["trust_lost"], false);
     device.run(&["verify"]).well();
     let root = device.root().to_str().unwrap();
-    let odd =
-        ["-name", "*.part", "-o", "-name", "*.gone", "-o", "-name", "*.unreadable", "-o", "-name", "*.new"];
+    let odd = [
+        "-name",
+        "*.part",
+        "-o",
+        "-name",
+        "*.gone",
+        "-o",
+        "-name",
+        "*.unreadable",
+        "-o",
+        "-name",
+        "*.heal",
+        "-o",
+        "-name",
+        "*.new",
+    ];
     assert_eq!(run("find", &[&[root][..], &odd].concat()), "", "left behind");
     let refused = device.root().join("var/lib/tidelock/journal/web.refusals.json").exists();
     let deserved = [Scenario::FailingUpdate, Scenario::Rollback].contains(&scenario);

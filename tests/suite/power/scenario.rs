@@ -32,7 +32,12 @@ pub(super) enum Scenario {
     FailingUpdate,
     /// `rollback` by hand.
     Rollback,
+    /// `verify --heal` of a tree that somebody wrote into.
+    Heal,
 }
+
+/// What is not as it was signed where a tree is to be healed: bytes that changed, a file that went, one that came.
+pub(super) const DAMAGE: [&str; 3] = ["changed", "kept/much", "stranger"];
 
 /// Who else is at work on the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,12 +69,14 @@ pub(super) struct Played<'a> {
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 4] = [Self::FirstInstall, Self::Update, Self::FailingUpdate, Self::Rollback];
+    pub(super) const ALL: [Self; 5] =
+        [Self::FirstInstall, Self::Update, Self::FailingUpdate, Self::Rollback, Self::Heal];
 
     /// The pages that may be live while the command is at work; the last one is the goal.
     pub(super) fn pages(self) -> &'static [&'static str] {
         match self {
             Self::FirstInstall => &["", "one"],
+            Self::Heal => &["one"],
             Self::Update => &["one", "two"],
             Self::FailingUpdate | Self::Rollback => &["two", "one"],
         }
@@ -82,7 +89,7 @@ impl Scenario {
     /// Sync and health at the goal, and how `update` ends there.
     pub(super) fn rest(self) -> (&'static str, i32) {
         match self {
-            Self::FirstInstall | Self::Update => ("Synced Healthy", 0),
+            Self::FirstInstall | Self::Update | Self::Heal => ("Synced Healthy", 0),
             Self::FailingUpdate | Self::Rollback => ("OutOfSync Healthy", 3),
         }
     }
@@ -114,6 +121,7 @@ impl Stage {
                 device.update()
             }
             Scenario::Update | Scenario::FailingUpdate => device.update(),
+            Scenario::Heal => device.run(&["verify", "--heal"]),
             Scenario::Rollback => device.run(&["rollback", "web", "--reason", "too blue"]),
         }
     }
@@ -126,6 +134,13 @@ impl Stage {
         if self.scenario != Scenario::FirstInstall {
             device.join(self.served.url(), &self.fleet);
             device.update().well();
+        }
+        if self.scenario == Scenario::Heal {
+            let live = device.app("web").join("current/tree");
+            let [changed, gone, stranger] = DAMAGE.map(|name| live.join(name));
+            std::fs::write(changed, "what an intruder wrote").unwrap();
+            std::fs::remove_file(gone).unwrap();
+            std::fs::write(stranger, "who came along").unwrap();
         }
         mounted
     }
@@ -146,7 +161,7 @@ impl<'a> Played<'a> {
         let boots = Boots::begin();
         let prepared = System::ALL.map(|system| stage.prepare(system, &stage.scratch));
         match stage.scenario {
-            Scenario::FirstInstall => {}
+            Scenario::FirstInstall | Scenario::Heal => {}
             Scenario::Update | Scenario::Rollback => drop(published(&stage.fleet, "two")),
             Scenario::FailingUpdate => {
                 stage.fleet.write("apps/web/tree/fails-to-start", "");
