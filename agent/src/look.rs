@@ -177,8 +177,9 @@ fn units(services: &Services, app: &AppName, wanted: Option<Files>, running: &Ru
 fn run(services: &Services, app: &AppName, current: Option<Digest>, units: &Units, recorded: Run) -> Run {
     let enabled = units::enabled(&units::of(&services.files, app));
     let alive = enabled.iter().filter_map(|unit| services.shown.get(unit)).filter(|shown| shown.is_alive());
-    let since =
-        alive.map(|shown| if shown.since.is_zero() { clock::since_boot() } else { shown.since }).max();
+    // A oneshot is never active; what waits for its turn has not begun.
+    let time = |shown: &Shown| [shown.since, shown.begun].into_iter().find(|time| !time.is_zero());
+    let since = alive.map(|shown| time(shown).unwrap_or_else(clock::since_boot)).max();
     match (recorded, since, current, units) {
         (Run::Stopped, Some(at), Some(tree), Units::Placed) => Run::Started { tree, at },
         // Something runs that no link leads to.

@@ -86,6 +86,8 @@ fn the_scenarios_show_the_reasons() {
         "down",
         "nothing-to-go-back-to",
         "retrying",
+        "settings",
+        "degraded",
         "tidying",
         "drifted",
         "healing",
@@ -177,6 +179,7 @@ impl Scenario {
                 self.one(app).write(Record::Heal(Some(Heal { owner: "ann".into() })));
             }
             ["a", "day", "passes"] => self.state.apps.iter_mut().for_each(a_day_passes),
+            [app, "sets", settings] => self.one(app).settings.now = settings.to_owned(),
             [app, "retry"] => {
                 self.one(app).write(Record::Retry(Some(Retry { owner: "ann".into() })));
             }

@@ -1,10 +1,14 @@
 //! The unit files, judged by systemd's own tools: well formed, and locked up as far as the work allows.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tidelock::io::units::{Entry, Owner, wanted};
+use tidelock_protocol::names::AppName;
+use tidelock_protocol::recipe::Recipe;
 use tidelock_tests::program::run;
 use tidelock_tests::scratch::Scratch;
 
@@ -46,6 +50,46 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     // What it says of units that are not ours is not ours to mend.
     let ours: Vec<_> = said.lines().filter(|line| line.contains("tidelock")).collect();
     assert!(output.status.success() && ours.is_empty(), "{said}");
+}
+
+/// The example of `docs/apps.md`, as it would lie on a device.
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units_that_the_documentation_shows() {
+    let root = root();
+    let example = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/app"));
+    let recipe = Recipe::parse(&fs::read_to_string(example.join("release.toml")).unwrap()).unwrap();
+    let app: AppName = "web".parse().unwrap();
+    let home = Path::new("/var/lib/tidelock/apps/web");
+    let owner = Owner {
+        app: &app,
+        units: &recipe.units,
+        allowed: &BTreeSet::new(),
+        may_be_root: false,
+        user: recipe.user.as_deref(),
+        app_env: "/etc/tidelock/apps/web.env".into(),
+        places: [home.into(), "/etc/tidelock/credentials/web".into()],
+        state: "/var/lib/tidelock".into(),
+        data: home.join("data"),
+    };
+    let programs = root.join("var/lib/tidelock/apps/web/current/tree/bin");
+    fs::create_dir_all(&programs).unwrap();
+    for program in ["web", "cleanup"] {
+        fs::copy("/bin/true", programs.join(program)).unwrap();
+    }
+    let files = wanted(&owner, &recipe, example).unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no"]).arg(format!("--root={}", root.path().display()));
+    for (name, entry) in &files {
+        if let Entry::Unit(text) = entry {
+            fs::write(root.join("etc/systemd/system").join(name), text).unwrap();
+            verify.arg(name);
+        }
+    }
+    let output = verify.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let ours: Vec<_> = said.lines().filter(|line| line.contains("tidelock")).collect();
+    assert!(output.status.success() && ours.is_empty(), "{said}");
+    assert_eq!(files.len(), 5, "three units, and what starts two of them");
 }
 
 #[test]

@@ -35,6 +35,8 @@ usage: tidelock [--config FILE] [--root DIR] [--verbose] COMMAND
   resume APP|--all    end the hold and the pin of APP, or the hold of everything
   retry APP [--owner O]
                       forget refusals and back-off of APP
+  purge APP --reason R [--owner O]
+                      delete what is left of an app that is neither wanted nor installed here, its data included
   verify [--heal [--owner O]]
                       hash the live trees again and name each difference; status 10 when there is one;
                       with --heal, fetch what differs again first
@@ -77,6 +79,7 @@ pub(super) enum Command {
     Hold { what: Scope, stop: Stop },
     Pin { app: AppName, version: Version, stop: Stop },
     Resume { what: Scope },
+    Purge { app: AppName, reason: String, owner: Option<String> },
     Verify,
     Heal { owner: Option<String> },
     TrustReset { reason: String },
@@ -212,11 +215,14 @@ fn command(given: &mut Given) -> Result<Command, String> {
         ["resume"] if given.flag("--all") => Command::Resume { what: Scope::All },
         ["resume", app] => Command::Resume { what: Scope::App(named(app)?) },
         ["retry", app] => Command::Retry { app: named(app)?, owner: given.owner.take() },
+        ["purge", app] => {
+            Command::Purge { app: named(app)?, reason: given.reason()?, owner: given.owner.take() }
+        }
         ["verify"] if given.flag("--heal") => Command::Heal { owner: given.owner.take() },
         ["verify"] => Command::Verify,
         ["trust", "reset"] => Command::TrustReset { reason: given.reason()? },
         [] => return Err("no command".into()),
-        ["join" | "rollback" | "retry" | "hold" | "pin" | "resume" | "trust", ..] => {
+        ["join" | "rollback" | "retry" | "hold" | "pin" | "resume" | "purge" | "trust", ..] => {
             return Err(format!("`{}` needs other words after it", words[0]));
         }
         _ => return Err(format!("no such command: {}", words.join(" "))),

@@ -9,6 +9,7 @@ mod guard;
 mod hold;
 mod join;
 mod log;
+mod purge;
 mod session;
 mod status;
 mod verify;
@@ -65,6 +66,7 @@ fn run(arguments: Arguments) -> Result<Status, Failure> {
         Command::Hold { what, stop } => return hold::hold(&open()?, &what, stop),
         Command::Pin { app, version, stop } => return hold::pin(&open()?, &app, &version, stop),
         Command::Resume { what } => return hold::resume(&open()?, &what),
+        Command::Purge { app, reason, owner } => return purge::purge(&open()?, &app, &reason, owner),
         Command::Verify => return verify::verify(&open()?),
         Command::Heal { owner } => return verify::heal(&open()?, owner),
         Command::TrustReset { reason } => return trust_reset(&open()?, &reason),

@@ -314,6 +314,7 @@ fn app(
     let health = match (app.current, &app.run) {
         (None, _) => Health::Missing,
         _ if app.trial.is_some() || app.in_trial_without_record().is_some() => Health::Progressing,
+        _ if app.is_unwell() => Health::Degraded,
         (Some(current), Run::Started { tree, .. }) if *tree == current && suspended => Health::Suspended,
         (Some(current), Run::Started { tree, .. }) if *tree == current => Health::Healthy,
         _ => Health::Degraded,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::checks::{self, Health};
-use super::model::{Outcome, Reason, Recipe, Run, Said, Setup, Step, Tried};
+use super::model::{Outcome, Reason, Recipe, Run, Said, Settings, Setup, Step, Tried};
 use super::next::{Case, Decision};
 use super::trial::{probe, timeout};
 
@@ -24,8 +24,7 @@ pub(super) fn decide(case: &Case<'_>, home: &Setup) -> Option<Decision> {
     let Some(started) = &settings.started else {
         return doing(Step::Note { app: name(), settings: settings.now.clone() });
     };
-    let tried = settings.tried.as_ref().filter(|tried| tried.settings == settings.now);
-    match tried {
+    match tried(settings) {
         None if *started == settings.now => None,
         None => doing(verdict(case, None)),
         Some(tried) if tried.verdict.as_ref().is_some_and(|said| holds(case, said)) => None,
@@ -34,6 +33,13 @@ pub(super) fn decide(case: &Case<'_>, home: &Setup) -> Option<Decision> {
         }
         Some(_) => judge(case, home, recipe, at),
     }
+}
+
+/// How far it is with the settings that lie there now. What was once said of them counts no more when the app was started
+/// with others since.
+fn tried(settings: &Settings) -> Option<&Tried> {
+    let tried = settings.tried.as_ref().filter(|tried| tried.settings == settings.now)?;
+    (tried.verdict.is_none() || settings.started.as_ref() == Some(&settings.now)).then_some(tried)
 }
 
 /// Asks the checks of the release that was started at `at`.
@@ -63,7 +69,7 @@ fn holds(case: &Case<'_>, said: &Said) -> bool {
 /// The settings that lie there now fail, and nothing is to be done about it; from now, when they are asked again.
 pub(super) fn degraded(case: &Case<'_>, home: &Setup) -> Option<(Duration, Reason)> {
     let settings = &case.app.settings;
-    let tried = settings.tried.as_ref().filter(|tried| tried.settings == settings.now)?;
+    let tried = tried(settings)?;
     let setup = home.clone();
     if let Some(failed) = case.app.start_failed(home).filter(|_| tried.verdict.is_none()) {
         let said = format!("it does not start: {}", failed.output);

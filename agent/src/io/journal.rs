@@ -168,6 +168,26 @@ impl Journal {
         }
     }
 
+    /// Removes every record of `app`.
+    ///
+    /// # Errors
+    /// Whatever the system says; what is left is removed by the next call.
+    pub fn forget(&self, _lock: &Lock, app: &AppName) -> Result<(), disk::Error> {
+        for directory in [&self.records, &self.running] {
+            let entries = match std::fs::read_dir(directory) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries.map_err(failed("list", directory))?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(failed("list", directory))?;
+                if entry.file_name().to_string_lossy().starts_with(&format!("{app}.")) {
+                    disk::remove(&entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Writes `record`, or removes it where it is empty; durable when this returns.
     ///
     /// # Errors

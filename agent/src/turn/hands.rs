@@ -21,6 +21,7 @@ impl Turn<'_> {
         if self.site.settings.mode == Mode::Observe {
             return Ok(());
         }
+        disk::sweep(&self.site.paths.apps())?;
         for app in look::apps(self.site)? {
             disk::sweep(&self.site.paths.releases(&app))?;
             for record in self.site.journal.read(&app).unreadable {

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use tidelock::decide::model::{Record, Step};
+use tidelock::decide::model::{Record, Step, Tried};
 use tidelock_protocol::digest::Digest;
 
 use super::disk::{Call, Content, Directory, Kind, Name};
@@ -20,6 +20,10 @@ pub enum Act {
     Fetch(Digest),
     /// The service manager is told to read the unit files.
     Tell,
+    /// What the app was started with is remembered.
+    Note(String),
+    /// How far it is with changed settings is remembered.
+    Tried(Option<Tried>),
     /// A hook is about to run: from here until it returns nobody knows what runs.
     Unclear,
     /// The stop hook.
@@ -64,6 +68,11 @@ pub fn acts(step: &Step) -> Vec<Act> {
         }],
         Step::Inspect { tree, from, .. } => vec![Act::Inspect(*tree, from.is_some())],
         Step::Heal { tree, .. } => vec![Act::Heal(*tree)],
+        Step::Note { settings, .. } => vec![Act::Note(settings.clone())],
+        Step::Try { tried, .. } => vec![Act::Tried(Some(tried.clone()))],
+        Step::Commit { .. } => {
+            [disk(step.records().into_iter().flat_map(write).collect()), vec![Act::Tried(None)]].concat()
+        }
         Step::Prune { tree, .. } => disk(prune(*tree)),
         Step::Discard { tree, .. } => disk(remove(Name::Staged(*tree))),
         records => disk(records.records().into_iter().flat_map(write).collect()),

@@ -25,6 +25,9 @@ use super::state::{Agent, Behaviour, Deferred, One, Stage, State, World, digest_
 const HORIZON: Duration = Duration::from_secs(150);
 const LATE: Duration = Duration::from_secs(3);
 const LONG_DOWN: Duration = Duration::from_secs(61);
+const LONG_JUDGED: Duration = Duration::from_secs(301);
+/// With these settings of the device every release fails.
+pub const BAD: &str = "bad";
 /// More in a row are all the same.
 pub const MANY: u32 = 2;
 
@@ -70,6 +73,12 @@ impl World {
                 });
             }
             self.people_come(state, place, &mut add);
+            let others = ["", "good", BAD].into_iter().filter(|settings| *settings != one.settings.now);
+            for settings in others.filter(|_| self.freedom.owner) {
+                add(format!("{name}: the owner sets {settings:?}"), &|state| {
+                    state.apps[place].settings.now = settings.to_owned();
+                });
+            }
             self.people_stop(state, place, &mut add);
             self.somebody_writes(state, place, &mut add);
         }
@@ -171,6 +180,7 @@ impl World {
                         let one = &mut state.apps[place];
                         (one.disk, one.run, one.memory) = (disk.clone(), Run::Stopped, Memory::default());
                         one.disk.doubt();
+                        (one.settings.started, one.settings.tried) = (None, None);
                         // The service manager reads the unit files before anything runs.
                         one.known = one.units();
                         state.stage = if self.guard { Stage::Booting } else { Stage::Running };
@@ -251,6 +261,7 @@ impl World {
             if let Some(tree) = now.apps[place].linked().filter(|_| !now.apps[place].known.is_empty()) {
                 survives &= self.act(&mut now, place, &Act::Start(tree));
                 now.apps[place].memory = Memory::default();
+                now.apps[place].settings.started = None;
                 if now.apps[place].run == Run::Unclear {
                     now.apps[place].run = Run::Stopped;
                 }
@@ -307,13 +318,15 @@ impl World {
                 one.memory.pass = Some(Pass { tree: *tree, next, at: NOW.boot, differing, first });
             }
             Act::Heal(_) => (one.drifted, one.memory.mended) = (None, true),
+            Act::Note(settings) => one.settings.started = Some(settings.clone()),
+            Act::Tried(tried) => one.settings.tried.clone_from(tried),
             Act::Unclear => one.run = Run::Unclear,
             Act::Stop(_) => one.run = Run::Stopped,
             Act::Start(tree) => return self.start(one, place, *tree),
             Act::Probe { tree, check, passes, timeout } => {
                 let behaviour = self.behaviour(place, tree);
-                let passed = behaviour == Some(Behaviour::Good) && !outage;
                 let one = &mut state.apps[place];
+                let passed = behaviour == Some(Behaviour::Good) && !outage && one.settings.now != BAD;
                 one.memory.said.insert(check.clone(), said(passed, if passed { passes.0 } else { passes.1 }));
                 if behaviour == Some(Behaviour::Hangs) {
                     pass(state, Duration::from_secs(*timeout));
@@ -327,6 +340,7 @@ impl World {
     }
 
     fn start(&self, one: &mut One, place: usize, tree: Digest) -> bool {
+        one.settings.started = Some(one.settings.now.clone());
         one.foreign |= self.guard && one.known != units(Some(tree));
         let newest = one.committed().into_iter().next();
         let passed = |trial: &Trial| {
@@ -405,6 +419,8 @@ fn pass(state: &mut State, time: Duration) {
             back(at, LATE);
         }
         one.memory.said.values_mut().for_each(|said| back(&mut said.at, LONG_DOWN));
+        let verdict = one.settings.tried.iter_mut().filter_map(|tried| tried.verdict.as_mut());
+        verdict.for_each(|said| back(&mut said.at, LONG_JUDGED));
         one.memory.trouble.iter_mut().for_each(|trouble| back(&mut trouble.at, HORIZON));
         one.memory.pass.iter_mut().for_each(|pass| back(&mut pass.at, HORIZON));
         one.disk.change(|content| {
@@ -437,7 +453,11 @@ fn settle(state: &mut State) {
         let opened = trial.as_ref().is_some_and(|trial| trial.phase == Phase::Opened);
         one.started = if opened { one.started.min(STARTS + 1) } else { 0 };
         let open = trial.is_some();
-        one.memory.said.retain(|name, _| open || name == Recipe::START);
+        let judged =
+            one.settings.tried.as_ref().is_some_and(|tried| {
+                tried.verdict.as_ref().is_none_or(|said| said.outcome == Outcome::Failed)
+            });
+        one.memory.said.retain(|name, _| open || judged || name == Recipe::START);
         one.deferred = one.deferred.take().filter(|_| open || one.record(Kind::Setback).is_some());
         one.deferred.iter_mut().for_each(|deferred| deferred.closing &= open);
         one.disk.sweep();

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidelock::decide::model::{
-    App, Care, Check, Committed, Device, File, Files, Hold, Mode, Offer, Pin, Recipe, Record, Settings,
-    Space, Starter, Trial, Units, Wanted,
+    App, Care, Check, Committed, Device, File, Files, Hold, Mode, Offer, Pin, Recipe, Record, Space, Starter,
+    Trial, Units, Wanted,
 };
 use tidelock::decide::want::{Me, Signed, want};
 use tidelock_protocol::desired::{self, Build, Choice, Desired, IndexTarget, Release, Tuning};
@@ -20,6 +20,7 @@ use tidelock_protocol::time::{Now, Timestamp};
 
 use super::disk::{Content, Kind, Name};
 use super::hands::units_of;
+use super::happen::BAD;
 use super::state::{Behaviour, Fleet, One, State, Terms, Wish, World, digest_of};
 
 /// What time it always is: what a state remembers of the past moves instead, so that states stay few.
@@ -141,7 +142,9 @@ impl World {
 
     /// Whether the release can be committed in a world that stays as it is.
     pub fn is_reachable(&self, app: usize, state: &State, tree: &Digest) -> bool {
-        self.behaviour(app, tree) == Some(Behaviour::Good) && !state.outage
+        self.behaviour(app, tree) == Some(Behaviour::Good)
+            && !state.outage
+            && state.apps[app].settings.now != BAD
     }
 
     fn starter(&self) -> Starter {
@@ -150,10 +153,10 @@ impl World {
 
     fn app(&self, place: usize, one: &One) -> App {
         let live = one.disk.live();
-        let settings = Settings { started: Some(String::new()), ..Settings::default() };
         let file = || File { name: "signed".into(), length: 1, sha256: Digest::of(b"signed") };
         let source = Some(Files { index: file(), bundle: file() });
-        let mut app = App { run: one.run, memory: one.memory.clone(), settings, source, ..App::default() };
+        let (memory, settings) = (one.memory.clone(), one.settings.clone());
+        let mut app = App { run: one.run, memory, settings, source, ..App::default() };
         for (name, content) in live.iter() {
             let name = *name;
             match (name, content) {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use tidelock::decide;
-use tidelock::decide::model::{Cause, Device, Hold, Memory, Run, Setup, Step, Wanted};
+use tidelock::decide::model::{Cause, Device, Hold, Memory, Run, Settings, Setup, Step, Wanted};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 use tidelock_protocol::time::Now;
@@ -46,6 +46,8 @@ pub struct Fleet {
 /// What may happen besides changed wishes: each walk takes some, since all together have too many states.
 #[derive(Clone, Copy, Debug)]
 pub struct Freedom {
+    /// Whether the owner may change the settings of the device.
+    pub owner: bool,
     /// Whether the network may go out.
     pub outages: bool,
     /// How often a person goes back, and how often one asks to try again.
@@ -62,8 +64,15 @@ pub struct Freedom {
 
 impl Freedom {
     /// The power goes, and the process dies.
-    pub const POWER: Self =
-        Self { outages: false, people: (0, 0), stops: (0, 0), drifts: 0, cuts: true, kills: true };
+    pub const POWER: Self = Self {
+        owner: false,
+        outages: false,
+        people: (0, 0),
+        stops: (0, 0),
+        drifts: 0,
+        cuts: true,
+        kills: true,
+    };
     /// The power goes, and people go back and try again.
     pub const PEOPLE: Self = Self { people: (1, 1), kills: false, ..Self::POWER };
     /// The power goes, and a person holds.
@@ -223,6 +232,8 @@ pub struct One {
     pub run: Run,
     /// What the process remembers.
     pub memory: Memory,
+    /// What the owner of the device set for it; every release fails with `bad`.
+    pub settings: Settings,
     /// The unit files that the service manager knows, of this release each.
     pub known: BTreeMap<u8, Digest>,
     /// Which of the wishes the environment has.

@@ -37,6 +37,7 @@ pub const LIVE: Broken = "the link names what was committed last, or a trial is 
 pub const FOREIGN: Broken = "no unit of another release is started";
 pub const UNDISTURBED: Broken = "nothing is mended in a trial";
 pub const MENDED: Broken = "what differs is mended when a person asks, or the wish is still there";
+pub const SETTINGS: Broken = "an app runs with the settings that lie there";
 pub const STAYS: Broken = "a release that was committed is left only for another wish or by a person";
 
 pub const HELD: Broken = "under a hold nothing new begins";
@@ -205,6 +206,10 @@ fn of_rest(world: &World, place: usize, one: &One, step: &Step) -> Option<Broken
         let good = world.behaviour(place, &linked) == Some(Behaviour::Good);
         if !good || !committed_now(one, linked) {
             return Some(RESTS);
+        }
+        let runs = matches!(one.run, Run::Started { .. });
+        if runs && one.settings.started.as_ref() != Some(&one.settings.now) {
+            return Some(SETTINGS);
         }
         let standing = one.committed().into_iter().find(|one| one.setup.tree == linked);
         if standing.is_some_and(|standing| one.left.as_ref().is_some_and(|left| left.is(&standing.setup))) {

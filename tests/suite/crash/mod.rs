@@ -76,6 +76,16 @@ fn something_may_write_into_the_live_tree() {
 }
 
 #[test]
+fn an_owner_may_change_settings_at_any_moment() {
+    let freedom = Freedom { owner: true, ..Freedom::POWER };
+    let apps = vec![(name("web"), vec![Behaviour::Good])];
+    let one = |guard| World::of(Fleet { apps: apps.clone(), wishes: vec![Some((0, None))] }, guard, freedom);
+    holds("settings", [false, true].map(one));
+    let freedom = Freedom { cuts: false, ..freedom };
+    holds("settings in updates", [World::update(Behaviour::Good, false, freedom)]);
+}
+
+#[test]
 fn only_numbers_may_change() {
     let apps = vec![(name("web"), vec![Behaviour::Good])];
     let wishes = vec![Some((0, None)), Some((0, Some(2)))];

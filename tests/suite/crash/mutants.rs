@@ -5,8 +5,8 @@
 
 use tidelock::decide;
 use tidelock::decide::model::{
-    App, Cause, Committed, Device, Ground, Phase, Reason, Refusal, Run, Setback, Step, Trial, Units, Want,
-    Wanted,
+    App, Cause, Committed, Device, Ground, Outcome, Phase, Reason, Refusal, Run, Setback, Step, Trial, Tried,
+    Units, Want, Wanted,
 };
 use tidelock_protocol::time::Now;
 use tidelock_tests::miniature::disk::{Call, Directory};
@@ -28,6 +28,7 @@ fn each_seeded_bug_is_caught_by_the_invariant_that_it_breaks() {
         ends_mistaken(),
         at_boot(),
         units(),
+        settings(),
         effects(),
         orders(),
         people_unheard(),
@@ -368,6 +369,50 @@ fn units() -> Vec<Bug> {
             }),
             World::first(Behaviour::Good, true, Freedom::POWER),
             must::COMES_TO_REST,
+        ),
+    ]
+}
+
+/// A device's own settings that are not heard, or held against a release.
+fn settings() -> Vec<Bug> {
+    let world = || {
+        let apps = vec![(name("web"), vec![Behaviour::Good])];
+        let freedom = Freedom { owner: true, ..Freedom::POWER };
+        World::of(Fleet { apps, wishes: vec![Some((0, None))] }, false, freedom)
+    };
+    vec![
+        (
+            "changed settings are not looked at",
+            looks(|device| each(device, |app| app.settings.started = Some(app.settings.now.clone()))),
+            world(),
+            must::SETTINGS,
+        ),
+        (
+            "a change of settings is not remembered",
+            acts(|step| {
+                let mut acts = hands::acts(step);
+                acts.retain(|act| !matches!(act, Act::Tried(Some(_))));
+                acts
+            }),
+            world(),
+            must::COMES_TO_REST,
+        ),
+        (
+            "settings that fail refuse the release",
+            does(|wanted, device, now| match next(wanted, device, now) {
+                Step::Try { app, tried: Tried { verdict: Some(said), .. } }
+                    if said.outcome == Outcome::Failed =>
+                {
+                    let committed = device.apps[&app].committed.clone();
+                    let ground = Ground::Trial(Cause::Check { name: "http".into(), said: said.output });
+                    let refusal =
+                        Refusal { setup: committed[0].setup.clone(), retry: 0, at: now.wall, ground };
+                    Step::Refuse { app, refusals: vec![refusal], committed }
+                }
+                step => step,
+            }),
+            world(),
+            must::OUTAGE,
         ),
     ]
 }

@@ -5,4 +5,5 @@ mod commands;
 mod guard;
 mod hooks;
 mod service;
+mod settings;
 mod stage;

@@ -154,6 +154,12 @@ impl App {
         said.filter(|_| self.current == Some(setup.tree))
     }
 
+    /// Whether it runs only in part, or fails with the device's settings.
+    pub fn is_unwell(&self) -> bool {
+        let tried = self.settings.tried.as_ref().and_then(|tried| tried.verdict.as_ref());
+        self.ended.is_some() || tried.is_some_and(|said| said.outcome == Outcome::Failed)
+    }
+
     /// How often in a row it failed: those that failed least come first.
     pub fn failures(&self) -> u32 {
         let trials = self.setback.as_ref().map_or(0, |setback| setback.tries);

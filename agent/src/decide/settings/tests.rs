@@ -88,6 +88,16 @@ fn settings_that_fail_are_told_and_asked_again_and_nothing_is_rolled_back_or_ref
 }
 
 #[test]
+fn settings_that_were_good_once_are_tried_again_after_others() {
+    let mut device = restarted(Some((Outcome::Passed, 1)));
+    let (Step::Try { tried, .. }, _) = ask(&device, be("a")) else { panic!() };
+    let one = app(&mut device);
+    one.settings.tried = Some(tried);
+    one.settings.started = Some("others".into());
+    assert!(matches!(ask(&device, be("a")).0, Step::Try { tried: Tried { verdict: None, .. }, .. }));
+}
+
+#[test]
 fn settings_that_keep_the_app_from_starting_degrade_it() {
     let mut device = restarted(None);
     let one = app(&mut device);

@@ -46,12 +46,16 @@ pub struct Shown {
     pub triggers: String,
     /// Time since boot when it last became active; zero: never.
     pub since: Duration,
+    /// Time since boot when it last began to; zero: never.
+    pub begun: Duration,
     /// Time since boot when its main process last ended; zero: never.
     pub exited: Duration,
 }
 
 const PROPERTIES: &str = "--property=Id,LoadState,Type,ActiveState,SubState,Result,NRestarts,Job,Triggers,\
-                          ActiveEnterTimestampMonotonic,ExecMainExitTimestampMonotonic";
+                          ActiveEnterTimestampMonotonic,InactiveExitTimestampMonotonic,ExecMainExitTimestampMonotonic";
+/// The one thing that is told without a unit.
+const RELOAD: [&str; 1] = ["daemon-reload"];
 /// How long systemd may take for what takes it no time.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -109,7 +113,7 @@ pub fn show(units: &BTreeSet<String>) -> io::Result<BTreeMap<String, Shown>> {
 /// # Errors
 /// It did not; or the agent was asked to end.
 pub fn read_again(wake: &Wake) -> Result<Ended, Stopped> {
-    tell(&["daemon-reload"], &BTreeSet::new(), PATIENCE, wake)
+    tell(&RELOAD, &BTreeSet::new(), PATIENCE, wake)
 }
 
 /// Starts `units` and waits until they are up, each by what its type means by that.
@@ -130,12 +134,17 @@ pub fn reload(units: &BTreeSet<String>, timeout: Duration, wake: &Wake) -> Resul
     telling(tell(&["reload-or-restart"], units, timeout, wake)?, units)
 }
 
-/// Stops `units` and waits until they are.
+/// Stops `units` and waits until they are; what has not ended after `timeout` is killed.
 ///
 /// # Errors
 /// The agent was asked to end.
 pub fn stop(units: &BTreeSet<String>, timeout: Duration, wake: &Wake) -> Result<Ended, Stopped> {
-    tell(&["stop"], units, timeout, wake)
+    let ended = tell(&["stop"], units, timeout, wake)?;
+    if ended.outcome == Outcome::Passed {
+        return Ok(ended);
+    }
+    tell(&["kill", "--signal=KILL"], units, PATIENCE, wake)?;
+    tell(&["stop"], units, PATIENCE, wake)
 }
 
 /// Lets systemd start `unit`, and does not wait.
@@ -184,6 +193,9 @@ fn telling(ended: Ended, units: &BTreeSet<String>) -> Result<Ended, Stopped> {
 }
 
 fn tell(words: &[&str], units: &BTreeSet<String>, timeout: Duration, wake: &Wake) -> Result<Ended, Stopped> {
+    if units.is_empty() && words != RELOAD {
+        return Ok(Ended { outcome: Outcome::Passed, output: String::new() });
+    }
     let words = ["systemctl"].iter().chain(words).map(|word| (*word).to_owned());
     let command: Vec<String> = words.chain(units.iter().cloned()).collect();
     let (directory, environment) = ("/".into(), BTreeMap::new());
@@ -212,6 +224,7 @@ fn read(text: &str, asleep: Duration) -> BTreeMap<String, Shown> {
                 "Job" => shown.has_job = !matches!(value, "" | "0"),
                 "Triggers" => value.clone_into(&mut shown.triggers),
                 "ActiveEnterTimestampMonotonic" => shown.since = time(value),
+                "InactiveExitTimestampMonotonic" => shown.begun = time(value),
                 "ExecMainExitTimestampMonotonic" => shown.exited = time(value),
                 _ => {}
             }
