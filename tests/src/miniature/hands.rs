@@ -147,7 +147,7 @@ pub const UNITS: u8 = 3;
 
 /// The unit files of a release: one that all releases have, and one that not all have.
 pub fn units_of(tree: &Digest) -> [u8; 2] {
-    [0, 1 + u8::from(tree.to_string() < "8".to_owned())]
+    [0, 1 + u8::from(tree.to_string().as_str() < "8")]
 }
 
 /// `activate::place`

@@ -64,22 +64,23 @@ impl fmt::Display for Step {
                 write!(f, "{app}: hash tree {}", tree.short())?;
                 from.as_ref().map_or(Ok(()), |from| write!(f, " from {from}"))
             }
-            Self::Record { app, drift, .. } => match drift {
-                Drift { mended: true, tree, .. } => {
-                    write!(f, "{app}: record that tree {} was mended", tree.short())
-                }
-                Drift { differing: 0, tree, .. } => {
-                    write!(f, "{app}: record that tree {} is as it was signed", tree.short())
-                }
-                Drift { differing, tree, .. } => {
-                    write!(f, "{app}: record how many entries of tree {} differ: {differing}", tree.short())
-                }
-            },
+            Self::Record { app, drift, .. } => write!(f, "{app}: record that {drift}"),
             Self::Heal { app, tree, .. } => write!(f, "{app}: mend tree {}", tree.short()),
             Self::Prune { app, tree } => {
                 write!(f, "{app}: remove tree {}, which nothing needs", tree.short())
             }
             Self::Discard { app, tree } => write!(f, "{app}: remove the unfinished tree {}", tree.short()),
+        }
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tree = self.tree.short();
+        match self.differing {
+            _ if self.mended => write!(f, "tree {tree} was mended"),
+            0 => write!(f, "tree {tree} is as it was signed"),
+            differing => write!(f, "so many entries of tree {tree} differ: {differing}"),
         }
     }
 }
