@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Sender, channel};
 
 use clap::Parser;
-use tidelock_server::cli::{self, Arguments, Command, Exit, Serve};
+use tidelock_server::cli::{self, Arguments, Command, Exit, Notify, Serve, Serving};
 use tidelock_server::turn::{self, News, Said};
 use tidelock_server::web::{Certificate, Limits, Options, Web};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Command::Init(arguments) => cli::init(&arguments),
         Command::Publish(arguments) => cli::publish(&arguments),
         Command::Expiring(arguments) => cli::expiring(&arguments),
-        Command::Serve(arguments) => return serve(&arguments).into(),
+        Command::Serve(arguments) => serve(&arguments),
     };
     let exit = result.unwrap_or_else(|error| {
         cli::complain(&error);
@@ -25,37 +25,44 @@ fn main() -> ExitCode {
 }
 
 /// Serves until it is told to stop; turns run on a thread of their own, so that a slow repository slows no answer down.
-fn serve(arguments: &Serve) -> Exit {
+fn serve(arguments: &Serve) -> Result<Exit, cli::Error> {
+    let Serving { settings, listen, poll, certificate } = cli::serving(arguments)?;
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
             cli::complain(&error);
-            return Exit::Error;
+            return Ok(Exit::Error);
         }
     };
-    let settings = arguments.place.settings(None);
-    let pairs = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
     let options = Options {
         root: settings.out.clone(),
-        listen: arguments.listen,
-        certificate: pairs.map(|(chain, key)| Certificate { chain, key }),
+        listen,
+        certificate: certificate.map(|(chain, key)| Certificate { chain, key }),
         limits: Limits::default(),
     };
     let web = match runtime.block_on(Web::bind(options)) {
         Ok(web) => web,
         Err(error) => {
             cli::complain(&error);
-            return Exit::Error;
+            return Ok(Exit::Error);
         }
     };
     cli::say(&format!("serving {} at {}", settings.out.display(), web.url()));
     let (stop, stopped) = channel();
-    let poll = arguments.poll;
+    let mut manager = Notify::from_environment();
     let (alive, ended) = oneshot::channel::<()>();
     let turns = std::thread::spawn(move || {
         // Dropped with this thread, also by a panic: a server that never publishes again must not look alive.
         let _alive = alive;
-        turn::watch(|| turn::once(&settings).map(News::from), poll, &stopped, say);
+        let turn = || {
+            let turned = turn::once(&settings);
+            manager.turned(&match &turned {
+                Ok(outcome) => outcome.in_short(),
+                Err(error) => format!("trouble: {}", cli::chain(error)),
+            });
+            turned.map(News::from)
+        };
+        turn::watch(turn, poll, &stopped, say);
     });
     runtime.block_on(web.run(async {
         tokio::select! {
@@ -64,7 +71,7 @@ fn serve(arguments: &Serve) -> Exit {
         }
     }));
     // A turn under way is finished: what it wrote so far would be finished by the next one too, but why leave it.
-    if turns.join().is_ok() { Exit::Done } else { Exit::Error }
+    Ok(if turns.join().is_ok() { Exit::Done } else { Exit::Error })
 }
 
 /// Until SIGTERM or SIGINT; then the turns are told as well.

@@ -8,6 +8,7 @@ mod kill;
 mod power;
 mod remote;
 mod rig;
+mod server_service;
 mod ssh;
 mod systemd;
 mod tars;

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config;
 use crate::turn::Settings;
+
+/// The branch that is read where none is named.
+pub(super) const BRANCH: &str = "main";
 
 /// Publishes the desired state of a fleet of devices from Git, as signed static files.
 #[derive(Debug, Parser)]
@@ -58,7 +62,7 @@ pub struct Place {
     #[arg(long, value_name = "REPO")]
     pub fleet: String,
     /// The branch whose fleet.toml counts.
-    #[arg(long, value_name = "NAME", default_value = "main")]
+    #[arg(long, value_name = "NAME", default_value = BRANCH)]
     pub branch: String,
     /// Directory of the private keys.
     #[arg(long, value_name = "DIR")]
@@ -102,18 +106,36 @@ pub struct Expiring {
     pub waiting: Duration,
 }
 
-/// `serve`
-#[derive(Debug, Args)]
+/// `serve`; what is not said here is looked for in the configuration file.
+#[derive(Clone, Debug, Default, Args)]
 pub struct Serve {
-    /// Where everything is.
-    #[command(flatten)]
-    pub place: Place,
-    /// Address and port.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
-    /// How often to look at the fleet repository, such as 30s.
-    #[arg(long, value_name = "SPAN", value_parser = span, default_value = "30s")]
-    pub poll: Duration,
+    /// The service's configuration [default: /etc/tidelock-server/config.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The fleet repository: a path, or file://, http(s)://, ssh://, user@host:path.
+    #[arg(long, value_name = "REPO")]
+    pub fleet: Option<String>,
+    /// The branch whose fleet.toml counts [default: main].
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+    /// Directory of the private keys.
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    /// Directory to publish to: any static web server can serve it.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Directory for what the publisher remembers.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Refuse to sign while this machine's clock is not synchronised, instead of warning.
+    #[arg(long)]
+    pub require_sync: bool,
+    /// Address and port [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// How often to look at the fleet repository, such as 30s [default: 30s].
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub poll: Option<Duration>,
     /// Certificate chain (PEM): serve HTTPS.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -147,21 +169,8 @@ fn reason(text: &str) -> Result<String, String> {
     }
 }
 
-/// A number and `s`, `m`, `h` or `d`, more than nothing and at most ten years.
 fn span(text: &str) -> Result<Duration, String> {
-    let unit = match text.chars().next_back() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3_600,
-        Some('d') => 86_400,
-        _ => 0,
-    };
-    let number = text.get(..text.len().saturating_sub(1)).and_then(|number| number.parse::<u64>().ok());
-    let seconds = number.and_then(|number| number.checked_mul(unit));
-    match seconds.filter(|seconds| (1..=3_650 * 86_400).contains(seconds)) {
-        Some(seconds) => Ok(Duration::from_secs(seconds)),
-        None => Err("expected a number and s, m, h or d, such as 30s or 7d".into()),
-    }
+    config::span(text).ok_or_else(|| "expected a number and s, m, h or d, such as 30s or 7d".into())
 }
 
 #[cfg(test)]
@@ -173,13 +182,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn spans_have_units_and_bounds() {
-        assert_eq!(span("2h"), Ok(Duration::from_secs(7200)));
-        for bad in ["", "5", "0s", "-1s", "1w", "1.5h", "9999999d", "99999999999999999999s"] {
-            assert!(span(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Errors at the edge: their exit codes.
 
 use super::Exit;
-use super::init;
+use super::{init, serving};
 use crate::{git, publish, turn};
 
 /// Why a command failed.
@@ -10,6 +10,9 @@ pub enum Error {
     /// `init`
     #[error(transparent)]
     Init(#[from] init::Error),
+    /// `serve`
+    #[error(transparent)]
+    Serving(#[from] serving::Error),
     /// A turn.
     #[error(transparent)]
     Turn(#[from] turn::Error),
@@ -22,7 +25,8 @@ impl Error {
     /// What the process ends with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Init(_) => Exit::Error,
+            Self::Serving(serving::Error::Missing { .. }) => Exit::Usage,
+            Self::Init(_) | Self::Serving(_) => Exit::Error,
             Self::Published(error) | Self::Turn(turn::Error::Publish(error)) => match error {
                 publish::Error::Busy { .. } => Exit::Busy,
                 publish::Error::ClockBehind { .. } => Exit::Refused,

@@ -6,11 +6,15 @@ mod arguments;
 mod errors;
 mod expiring;
 mod init;
+mod notify;
+mod serving;
 
 use std::io::{self, Write};
 
 pub use arguments::{Arguments, Command, Expiring, Init, Place, Publish, Serve};
 pub use errors::Error;
+pub use notify::Notify;
+pub use serving::{Serving, serving};
 
 pub use crate::turn::chain;
 use crate::turn::{self, Outcome};

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use tidelock_protocol::nearest::nearest;
 
-use super::{At, Place, Problems};
+use super::{At, Place, Problems, span};
 
 /// One file, and what is wrong with it.
 pub(super) struct Document<'a> {
@@ -212,23 +212,17 @@ impl<'d> Value<'d> {
         }
     }
 
-    /// A span of time, such as `"30d"`: a number and `s`, `m`, `h` or `d`; at least a minute, at most ten years.
+    /// A [`span`] of time of at least a minute.
     pub(super) fn duration(&self) -> Option<Duration> {
         const EXPECTED: &str = "a span of time such as \"6h\" or \"365d\", from \"1m\" to \"3650d\"";
-        let text = self.text(EXPECTED)?;
-        let unit = match text.chars().next_back() {
-            Some('s') => 1,
-            Some('m') => 60,
-            Some('h') => 3_600,
-            Some('d') => 86_400,
-            _ => 0,
-        };
-        let number = text.get(..text.len().saturating_sub(1)).and_then(|number| number.parse::<u64>().ok());
-        let seconds = number.and_then(|number| number.checked_mul(unit));
-        match seconds.filter(|seconds| (60..=3_650 * 86_400).contains(seconds)) {
-            Some(seconds) => Some(Duration::from_secs(seconds)),
-            None => self.wrong(EXPECTED),
-        }
+        let found = span(self.text(EXPECTED)?).filter(|span| span.as_secs() >= 60);
+        found.or_else(|| self.wrong(EXPECTED))
+    }
+
+    /// A [`span`] of time of at least a second.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        const EXPECTED: &str = "a span of time such as \"30s\" or \"5m\", from \"1s\" to \"3650d\"";
+        span(self.text(EXPECTED)?).or_else(|| self.wrong(EXPECTED))
     }
 
     /// A table.

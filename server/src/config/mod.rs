@@ -1,5 +1,6 @@
 //! What the team edits in Git, as types that cannot be wrong: `fleet.toml`, `apps/<app>/app.toml`,
-//! `environments/<name>.toml`. Every problem is found at once, with file and line; an unknown key is a problem.
+//! `environments/<name>.toml`; and what the publisher's owner says on its own machine. Every problem is found at once,
+//! with file and line; an unknown key is a problem.
 //!
 //! Never here: Git itself (texts come in as arguments), or what a release brings along (`protocol::release`).
 
@@ -7,6 +8,8 @@ mod app;
 mod document;
 mod environment;
 mod fleet;
+mod service;
+mod span;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +19,8 @@ use tidelock_protocol::names::{AppName, EnvironmentName};
 pub use app::{App, Origin};
 pub use environment::{Choice, Environment, Wish};
 pub use fleet::{EnvironmentRole, Fleet, Owner, Role};
+pub use service::{Service, service};
+pub use span::span;
 
 /// Longest configuration file that is read, in bytes.
 pub const FILE_BYTES: u64 = 1 << 20;
@@ -69,6 +74,11 @@ impl Problems {
     /// Notes that `message` is wrong at `place`.
     pub fn add(&mut self, place: Place, message: impl Into<String>) {
         self.0.push(Problem { place, message: message.into() });
+    }
+
+    /// Everything noted, a line each.
+    pub fn lines(&self) -> String {
+        lines(&self.0)
     }
 
     /// Moves everything noted here to `all`; whether that was nothing.

@@ -48,6 +48,22 @@ pub struct Stopped {
 }
 
 impl Outcome {
+    /// The whole in a few words.
+    pub fn in_short(&self) -> String {
+        let Commit { id, subject, .. } = &self.commit;
+        let id = id.as_str().get(..12).unwrap_or_default();
+        let waits = self.waiting.iter().map(|waiting| &waiting.desired.environment);
+        let waits: Vec<String> = waits
+            .chain(self.stopped.iter().map(|stopped| &stopped.environment))
+            .map(ToString::to_string)
+            .collect();
+        match (waits.is_empty(), self.missing.is_empty()) {
+            (true, true) => format!("{id} {subject:?} is published"),
+            (true, false) => format!("a signature is missing at {id} {subject:?}"),
+            (false, _) => format!("{} waits for somebody at {id} {subject:?}", waits.join(", ")),
+        }
+    }
+
     /// Whether nothing was written.
     pub fn is_unchanged(&self) -> bool {
         self.signed.is_empty()
