@@ -133,6 +133,7 @@ fn app(
         setback: records.setback,
         rollback: records.rollback,
         retry: records.retry,
+        orphan: records.orphan,
         hold: records.hold,
         pin: records.pin,
         run,

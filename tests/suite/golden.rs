@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tidelock::decide;
-use tidelock::decide::model::{Heal, Record, Retry, Rollback, Step};
+use tidelock::decide::model::{Heal, Orphan, Record, Retry, Rollback, Step};
 use tidelock_protocol::names::AppName;
 use tidelock_protocol::time::Timestamp;
 use tidelock_tests::miniature::disk::{Content, Kind, Name};
 use tidelock_tests::miniature::{
-    Agent, Behaviour, Fleet, Freedom, One, Stage, State, Terms, World, digest_of, hold, name, pin, until,
+    Agent, Behaviour, Fleet, Freedom, NOW, One, Stage, State, Terms, World, digest_of, hold, name, pin, until,
 };
 
 /// A scenario that takes more steps than this does not come to rest.
@@ -63,6 +63,7 @@ fn the_scenarios_show_the_reasons() {
         "synced",
         "no-manifest",
         "not-wanted",
+        "orphan",
         "agent-too-old",
         "platform",
         "disagreed",
@@ -186,6 +187,11 @@ impl Scenario {
             ["hold", "everything"] => self.state.hold = Some(hold(until(true))),
             ["the", "hold", "of", "everything", "is", "over"] => self.state.hold = Some(hold(until(false))),
             ["resume", "everything"] => self.state.hold = None,
+            [app, "is", "gone", "for", "seven", "days"] => {
+                let since = Timestamp::from_unix(NOW.wall.unix() - 7 * 24 * 3600);
+                let orphan = Orphan { since, trusted: true };
+                self.one(app).write(Record::Orphan(Some(orphan)));
+            }
             [app, "hold"] => self.one(app).write(Record::Hold(Some(hold(until(true))))),
             [app, "hold", "is", "over"] => self.one(app).write(Record::Hold(Some(hold(until(false))))),
             [app, "pin", number] => {
@@ -256,6 +262,7 @@ impl Scenario {
             "foreign" => &mut terms.foreign,
             "floor" => &mut terms.floor,
             "no-healing" => &mut terms.unhealed,
+            "prune" => &mut terms.prune,
             other => panic!("no term is {other}"),
         };
         *member = true;

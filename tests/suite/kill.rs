@@ -180,6 +180,60 @@ fn a_rollback_killed_anywhere_is_not_lost_once_it_is_written_down() {
 }
 
 #[test]
+fn a_pin_killed_anywhere_is_not_lost_once_it_is_written_down() {
+    let stage = Stage::new("kill-pin");
+    let device = stage.device("device");
+    device.join(stage.served.url(), &stage.fleet);
+    device.update().well();
+    let version = device.status()["apps"]["web"]["current"]["version"].as_str().unwrap().to_owned();
+    stage.release("two");
+    device.update().well();
+    let arguments = ["pin", "web", &version, "--reason", "too blue", "--for", "1h"];
+    stage.everywhere(&device, &arguments, 0, |device, strike| {
+        let written = Path::exists(&device.root().join("var/lib/tidelock/journal/web.pin.json"));
+        let ran = device.update();
+        assert_eq!(ran.code, if written { 3 } else { 0 }, "{strike:?}: {}", ran.said());
+        assert_eq!(page(device), if written { "one" } else { "two" }, "{strike:?}");
+        device.run(&arguments).well();
+        assert_eq!(
+            (page(device), device.state("web")),
+            ("one".into(), "OutOfSync Healthy".into()),
+            "{strike:?}"
+        );
+    });
+}
+
+#[test]
+fn an_app_that_goes_and_comes_back_killed_anywhere_is_where_it_should_be_after_the_next_turn() {
+    let stage = Stage::new("kill-orphan");
+    let device = stage.device("device");
+    device.join(stage.served.url(), &stage.fleet);
+    device.update().well();
+    let wants = |apps: &str| {
+        stage.fleet.write("environments/staging.toml", format!("[apps]\n{apps}"));
+        stage.fleet.commit(&format!("what is wanted: {apps:?}"));
+        stage.fleet.publish().well();
+    };
+    wants("");
+    stage.everywhere(&device, &["update"], 0, |device, strike| {
+        device.update().well();
+        assert_eq!((device.live("web"), device.state("web")), (None, "Synced Missing".into()), "{strike:?}");
+    });
+    device.update().well();
+    wants("web = \"follow\"\n");
+    stage.everywhere(&device, &["update"], 0, |device, strike| {
+        device.update().well();
+        assert_eq!(
+            (page(device), device.state("web")),
+            ("one".into(), "Synced Healthy".into()),
+            "{strike:?}"
+        );
+        let left = device.root().join("var/lib/tidelock/journal/web.orphan.json");
+        assert!(!left.exists(), "{strike:?}");
+    });
+}
+
+#[test]
 fn a_publish_killed_anywhere_leaves_a_valid_repository_and_the_next_one_finishes() {
     let stage = Stage::new("kill-publish");
     let device = stage.device("device");

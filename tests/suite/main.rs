@@ -9,6 +9,7 @@ mod device;
 mod fetch;
 mod golden;
 mod publish;
+mod reasons;
 mod tidy;
 mod trust;
 mod web;

@@ -40,6 +40,7 @@ usage: tidelock [--config FILE] [--root DIR] [--verbose] COMMAND
   verify [--heal [--owner O]]
                       hash the live trees again and name each difference; status 10 when there is one;
                       with --heal, fetch what differs again first
+  doctor              look at everything that a device needs; status 10 when there is something to act on
   trust reset --reason R
                       forget all fetched metadata and begin again from root.json
 
@@ -82,6 +83,7 @@ pub(super) enum Command {
     Purge { app: AppName, reason: String, owner: Option<String> },
     Verify,
     Heal { owner: Option<String> },
+    Doctor,
     TrustReset { reason: String },
 }
 
@@ -220,6 +222,7 @@ fn command(given: &mut Given) -> Result<Command, String> {
         }
         ["verify"] if given.flag("--heal") => Command::Heal { owner: given.owner.take() },
         ["verify"] => Command::Verify,
+        ["doctor"] => Command::Doctor,
         ["trust", "reset"] => Command::TrustReset { reason: given.reason()? },
         [] => return Err("no command".into()),
         ["join" | "rollback" | "retry" | "hold" | "pin" | "resume" | "purge" | "trust", ..] => {

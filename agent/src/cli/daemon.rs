@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::metrics;
 use super::session::{Failure, Session, Status};
 use crate::config::Error::Missing;
 use crate::config::{self, Merged, Paths, Settings};
@@ -85,6 +86,7 @@ fn serve(mut session: Session) -> Result<Status, Failure> {
         site.settings.environment,
         site.settings.connection.url
     );
+    metrics::serve(site);
     let rhythm = Rhythm::begin(site);
     notify::ready();
     let (memories, why) = (Memories::default(), Why::default());

@@ -119,7 +119,7 @@ fn is_root(bytes: &[u8]) -> Result<(), Failure> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a file that a person named or wrote, before there is a turn")]
-fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(bytes),
         Err(source) => Err(refresh::Failure::Read { path: path.clone(), source }.into()),

@@ -5,10 +5,12 @@
 mod arguments;
 mod ask;
 mod daemon;
+mod doctor;
 mod guard;
 mod hold;
 mod join;
 mod log;
+mod metrics;
 mod purge;
 mod session;
 mod status;
@@ -67,6 +69,7 @@ fn run(arguments: Arguments) -> Result<Status, Failure> {
         Command::Pin { app, version, stop } => return hold::pin(&open()?, &app, &version, stop),
         Command::Resume { what } => return hold::resume(&open()?, &what),
         Command::Purge { app, reason, owner } => return purge::purge(&open()?, &app, &reason, owner),
+        Command::Doctor => return doctor::doctor(&paths, config.as_deref(), wait),
         Command::Verify => return verify::verify(&open()?),
         Command::Heal { owner } => return verify::heal(&open()?, owner),
         Command::TrustReset { reason } => return trust_reset(&open()?, &reason),
@@ -103,8 +106,10 @@ fn update(session: &Session) -> Result<Status, Failure> {
 
 /// What the reasons of a device at rest amount to.
 fn outcome(why: &Why) -> Status {
-    let good =
-        |reason: &Reason| matches!(reason, Reason::Synced(_) | Reason::NotWanted | Reason::Observe { .. });
+    let good = |reason: &Reason| {
+        let gone = matches!(reason, Reason::NotWanted | Reason::Orphan { .. });
+        gone || matches!(reason, Reason::Synced(_) | Reason::Observe { .. })
+    };
     let forbidden = |reason: &Reason| matches!(reason, Reason::Refused(_) | Reason::Hold(_) | Reason::Pin(_));
     if why.apps.values().all(good) {
         Status::Done

@@ -25,84 +25,84 @@ const FORMAT: u32 = 1;
 
 /// Everything that `status --json` says.
 #[derive(Serialize)]
-struct Report {
-    format: u32,
-    device: String,
-    environment: String,
-    url: String,
-    platform: String,
-    mode: &'static str,
+pub(super) struct Report {
+    pub(super) format: u32,
+    pub(super) device: String,
+    pub(super) environment: String,
+    pub(super) url: String,
+    pub(super) platform: String,
+    pub(super) mode: &'static str,
     /// Whether what was trusted got lost, and no walk has mended it yet.
-    trust_lost: bool,
+    pub(super) trust_lost: bool,
     /// Who had trust begun anew and why, until a walk has been completed.
-    trust_reset: Option<Reset>,
+    pub(super) trust_reset: Option<Reset>,
     /// Whether a time service keeps the clock; if not, times are what signatures say has certainly passed.
-    clock_trusted: bool,
-    desired: Option<DesiredReport>,
+    pub(super) clock_trusted: bool,
+    pub(super) desired: Option<DesiredReport>,
     /// A person's stop of everything.
-    hold: Option<Stopped>,
+    pub(super) hold: Option<Stopped>,
     /// The last poll of this boot.
-    polled: Option<Polled>,
-    apps: BTreeMap<AppName, AppReport>,
+    pub(super) polled: Option<Polled>,
+    pub(super) apps: BTreeMap<AppName, AppReport>,
 }
 
 #[derive(Serialize)]
-struct DesiredReport {
-    serial: u64,
-    commit: String,
-    author: String,
-    subject: String,
-    expires: Timestamp,
-    expired: bool,
+pub(super) struct DesiredReport {
+    pub(super) serial: u64,
+    pub(super) commit: String,
+    pub(super) author: String,
+    pub(super) subject: String,
+    pub(super) expires: Timestamp,
+    pub(super) expired: bool,
 }
 
 #[derive(Serialize)]
-struct Polled {
-    at: Timestamp,
+pub(super) struct Polled {
+    pub(super) at: Timestamp,
     /// What kept it from an answer.
-    error: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 #[derive(Serialize)]
-struct AppReport {
-    sync: Sync,
-    health: Health,
-    current: Option<Named>,
-    wanted: Option<Named>,
+pub(super) struct AppReport {
+    pub(super) sync: Sync,
+    pub(super) health: Health,
+    pub(super) current: Option<Named>,
+    pub(super) wanted: Option<Named>,
     /// A person's stop of it.
-    hold: Option<Stopped>,
+    pub(super) hold: Option<Stopped>,
     /// A person's choice of what it is.
-    pin: Option<Pinned>,
+    pub(super) pin: Option<Pinned>,
     /// What the agent last said in this boot.
-    reason: Option<ToldReason>,
+    pub(super) reason: Option<ToldReason>,
 }
 
 /// What a person set up, until when.
 #[derive(Serialize)]
-struct Stopped {
-    owner: String,
-    reason: String,
-    until: Timestamp,
+pub(super) struct Stopped {
+    pub(super) owner: String,
+    pub(super) reason: String,
+    pub(super) until: Timestamp,
 }
 
 #[derive(Serialize)]
-struct Pinned {
+pub(super) struct Pinned {
     #[serde(flatten)]
-    release: Named,
+    pub(super) release: Named,
     #[serde(flatten)]
-    stopped: Stopped,
+    pub(super) stopped: Stopped,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[expect(clippy::enum_variant_names, reason = "these are the words of the design")]
-enum Sync {
+pub(super) enum Sync {
     Synced,
     OutOfSync,
     Unknown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-enum Health {
+pub(super) enum Health {
     Healthy,
     Progressing,
     Degraded,
@@ -111,17 +111,16 @@ enum Health {
 }
 
 #[derive(Serialize)]
-struct Named {
-    tree: Digest,
-    version: Option<String>,
+pub(super) struct Named {
+    pub(super) tree: Digest,
+    pub(super) version: Option<String>,
 }
 
 /// Says what runs here and whether it is what is wanted.
 pub(super) fn status(session: &Session, json: bool) -> Result<Status, Failure> {
     let report = report(&session.site)?;
     if json {
-        let text = serde_json::to_string_pretty(&report).unwrap_or_default();
-        say(&format!("{text}\n"));
+        say(&report.json());
         return Ok(Status::Done);
     }
     let mut text = format!(
@@ -160,7 +159,7 @@ pub(super) fn status(session: &Session, json: bool) -> Result<Status, Failure> {
     }
     for (app, found) in &report.apps {
         let name = |named: &Option<Named>| named.as_ref().map_or_else(|| "-".into(), Named::short);
-        let (sync, health) = (format!("{:?}", found.sync), format!("{:?}", found.health));
+        let (sync, health) = (found.sync.word(), found.health.word());
         text += &format!("{app:12} {sync:9} {health:11} {}", name(&found.current));
         if found.sync == Sync::OutOfSync {
             text += &format!(" -> {}", name(&found.wanted));
@@ -178,6 +177,35 @@ pub(super) fn status(session: &Session, json: bool) -> Result<Status, Failure> {
     }
     say(&text);
     Ok(Status::Done)
+}
+
+impl Report {
+    /// The JSON that programs read.
+    pub(super) fn json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+}
+
+impl Sync {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Synced => "Synced",
+            Self::OutOfSync => "OutOfSync",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl Health {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "Healthy",
+            Self::Progressing => "Progressing",
+            Self::Degraded => "Degraded",
+            Self::Suspended => "Suspended",
+            Self::Missing => "Missing",
+        }
+    }
 }
 
 /// Says why each app, or `only` that one, is where it is.
@@ -246,7 +274,8 @@ fn story(app: &App, now: Now) -> String {
     text
 }
 
-fn report(site: &Site) -> Result<Report, Failure> {
+/// Everything that is known of this device, from its disk alone.
+pub(super) fn report(site: &Site) -> Result<Report, Failure> {
     let publisher = Publisher::peek(site)?;
     let (device, _) = look::device(site, &BTreeMap::new())?;
     let Told { polled, why } = site.journal.told();

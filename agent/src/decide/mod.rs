@@ -29,6 +29,7 @@ pub mod clock;
 mod drift;
 pub mod model;
 mod next;
+mod orphan;
 pub mod poll;
 mod rest;
 mod settings;

@@ -14,7 +14,7 @@ use super::model::{
 use super::next::{Case, Decision};
 use super::poll;
 use super::trial::{Toward, timeout, toward};
-use super::{back, drift, settings};
+use super::{back, drift, orphan, settings};
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +31,7 @@ pub(super) fn decide(case: &Case<'_>) -> Decision {
     let other = || Some((Step::Rest { again: None }, Reason::OtherTrial(case.other?.clone())));
     let decision = (intent(case).or_else(|| lift(case)).or_else(|| adopt(case)))
         .map(|decision| if begins_trial(&decision) { other().unwrap_or(decision) } else { decision })
+        .or_else(|| orphan::decide(case))
         .or_else(|| restore(case))
         .or_else(|| settings::decide(case, home(case.app)?))
         .or_else(other)
@@ -171,7 +172,7 @@ fn tidy(case: &Case<'_>, keep: usize) -> Option<Decision> {
     let wanted = match case.want {
         Want::Be(goal) => Some(goal.setup.tree),
         Want::Stay { reason: Reason::Refused(_), .. } => None,
-        Want::Stay { .. } => return None,
+        Want::Stay { .. } | Want::Gone { .. } => return None,
     };
     if let Some(tree) = app.staged.iter().find(|tree| Some(**tree) != wanted) {
         return Some((Step::Discard { app: name.clone(), tree: *tree }, Reason::Tidying));
@@ -190,6 +191,7 @@ fn pursue(case: &Case<'_>) -> Decision {
     let (app, name) = (case.app, case.name);
     let goal = match case.want {
         Want::Be(goal) => goal,
+        Want::Gone { .. } => return (Step::Rest { again: None }, Reason::NotWanted),
         Want::Stay { reason, .. } => {
             let again = reason.until().map(|until| until.left(case.now));
             return (Step::Rest { again }, reason.clone());

@@ -60,7 +60,8 @@ fn broken_off(case: &Case<'_>, trial: &Trial) -> Option<Cause> {
     if let Some(asked) = asked_back(app, trial) {
         return Some(asked);
     }
-    if matches!(case.want, Want::Be(goal) if !goal.setup.is(&trial.to)) {
+    let gone = matches!(case.want, Want::Gone { .. });
+    if gone || matches!(case.want, Want::Be(goal) if !goal.setup.is(&trial.to)) {
         return Some(Cause::Superseded);
     }
     (!app.sealed.contains(&trial.to.tree)).then_some(Cause::Gone)

@@ -91,11 +91,22 @@ pub fn want(signed: Option<Signed<'_>>, me: Me<'_>, device: &Device, now: Now) -
         }
         match (signed, choice) {
             (None, _) => stay(Reason::NoManifest),
-            (Some(_), None) => stay(Reason::NotWanted),
+            (Some(signed), None) => unwanted(signed, app, now),
             (Some(signed), Some(choice)) => goal(choice, signed, name, me, app, now),
         }
     };
     names.into_iter().map(|name| (name.clone(), of(name))).collect()
+}
+
+/// What the environment does not name here: nothing, if it may be believed now; what is not here stays away anyhow.
+fn unwanted(signed: Signed<'_>, app: &App, now: Now) -> Want {
+    let stay = |reason| Want::Stay { reason, retry: 0 };
+    match (app.is_here(), signed.expired, now.trusted) {
+        (false, ..) => stay(Reason::NotWanted),
+        (true, false, _) => Want::Gone { prune: signed.desired.prune },
+        (true, true, true) => stay(Reason::Expired),
+        (true, true, false) => stay(Reason::Clock),
+    }
 }
 
 /// Whether the environment wants just what a person keeps the app on: then all its rules count.

@@ -135,6 +135,20 @@ pub fn prune(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Removes each of these directories that is there and empty; nothing is built on whether this is durable.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn remove_if_empty(directories: &[PathBuf]) -> Result<(), Error> {
+    for directory in directories {
+        match std::fs::remove_dir(directory) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
+            removed => removed.map_err(failed("remove the directory", directory))?,
+        }
+    }
+    Ok(())
+}
+
 /// Removes what earlier cuts left in `directory` of trees that were being removed, and of mendings.
 ///
 /// # Errors

@@ -17,8 +17,8 @@ use super::disk;
 use super::lock::Lock;
 use crate::config::Paths;
 use crate::decide::model::{
-    Committed, Drift, Heal, Hold, Pin, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial, Tried,
-    Trouble, Until,
+    Committed, Drift, Heal, Hold, Orphan, Pin, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial,
+    Tried, Trouble, Until,
 };
 
 #[cfg(test)]
@@ -46,6 +46,8 @@ pub struct Records {
     pub rollback: Option<Rollback>,
     /// A person's wish to try again.
     pub retry: Option<Retry>,
+    /// That the environment wants it no more.
+    pub orphan: Option<Orphan>,
     /// A person's stop.
     pub hold: Option<Hold>,
     /// A person's choice.
@@ -160,6 +162,7 @@ impl Journal {
             setback: self.one(app, "setback", &mut unreadable),
             rollback: self.one(app, "rollback", &mut unreadable),
             retry: self.one(app, "retry", &mut unreadable),
+            orphan: self.one(app, "orphan", &mut unreadable),
             hold: self.of_person(&self.file(app, "hold"), &mut unreadable, |hold: &mut Hold| &mut hold.until),
             pin: self.of_person(&self.file(app, "pin"), &mut unreadable, |pin: &mut Pin| &mut pin.until),
             drift: self.one(app, "drift", &mut unreadable),
@@ -200,6 +203,7 @@ impl Journal {
             Record::Setback(setback) => self.keep(app, "setback", setback.as_ref()),
             Record::Rollback(intent) => self.keep(app, "rollback", intent.as_ref()),
             Record::Retry(intent) => self.keep(app, "retry", intent.as_ref()),
+            Record::Orphan(orphan) => self.keep(app, "orphan", orphan.as_ref()),
             Record::Hold(hold) => self.keep_of_person(&self.file(app, "hold"), hold.as_ref()),
             Record::Pin(pin) => self.keep_of_person(&self.file(app, "pin"), pin.as_ref()),
             Record::Drift(drift) => self.keep(app, "drift", drift.as_ref()),

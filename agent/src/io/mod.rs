@@ -7,6 +7,7 @@
 pub mod activate;
 pub mod clock;
 pub mod disk;
+pub mod examine;
 pub mod fetch;
 pub mod http;
 pub mod identity;
@@ -19,6 +20,7 @@ pub mod probe;
 pub mod refresh;
 pub mod release;
 pub mod service;
+pub mod socket;
 pub mod source;
 mod trace;
 pub mod units;

@@ -36,6 +36,19 @@ pub fn named(name: &str) -> io::Result<Option<User>> {
     Ok(find(name, &passwd, &group))
 }
 
+/// The number of the group called `name`; none when `/etc/group` has no such line.
+///
+/// # Errors
+/// `/etc/group` cannot be read.
+pub fn group(name: &str) -> io::Result<Option<u32>> {
+    let group = std::fs::read_to_string(Path::new("/etc/group"))?;
+    let of = |line: &str| {
+        let fields: Vec<_> = line.split(':').collect();
+        fields.get(2)?.parse().ok().filter(|_| fields.first() == Some(&name))
+    };
+    Ok(group.lines().find_map(of))
+}
+
 impl User {
     /// Makes this *thread* the user, for good: what it starts afterwards runs as the user, the rest of the agent goes on
     /// as before. Linux keeps credentials per thread; only the C library pretends otherwise.

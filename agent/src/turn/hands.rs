@@ -90,6 +90,7 @@ impl Turn<'_> {
             Step::Heal { app, tree, source } => self.heal(&app, tree, source)?,
             Step::Prune { app, tree } => disk::prune(&paths.release(&app, &tree))?,
             Step::Discard { app, tree } => disk::prune(&paths.staged(&app, &tree))?,
+            Step::Erase { app, .. } => disk::remove_if_empty(&[paths.releases(&app), paths.app(&app)])?,
             Step::UnholdAll => self.site.journal.end_hold(None)?,
             Step::Note { app, settings } => {
                 self.remember(&app, |running| running.settings = Some(settings))?
@@ -106,6 +107,7 @@ impl Turn<'_> {
             | Step::Close { .. }
             | Step::Decline { .. }
             | Step::Forget { .. }
+            | Step::Orphan { .. }
             | Step::Unhold { .. }
             | Step::Unpin { .. }
             | Step::Record { .. }

@@ -20,6 +20,7 @@ pub enum Kind {
     Setback,
     Rollback,
     Retry,
+    Orphan,
     Hold,
     Pin,
     Drift,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tidelock::decide::STARTS;
 use tidelock::decide::model::{
-    Cause, Heal, Hold, Memory, Outcome, Pass, Phase, Pin, Recipe, Record, Retry, Rollback, Run, Said, Setup,
-    Space, Step, Trial, Trouble, TroubleKind, Until,
+    Cause, Heal, Hold, Memory, Orphan, Outcome, Pass, Phase, Pin, Recipe, Record, Retry, Rollback, Run, Said,
+    Setup, Space, Step, Trial, Trouble, TroubleKind, Until,
 };
 use tidelock_protocol::desired::Tuning;
 use tidelock_protocol::digest::Digest;
@@ -81,6 +81,13 @@ impl World {
             }
             self.people_stop(state, place, &mut add);
             self.somebody_writes(state, place, &mut add);
+            let kept = one.orphan().filter(|orphan| self.terms.prune && orphan.since == NOW.wall);
+            if let Some(orphan) = kept {
+                add(format!("{name}: seven days go by"), &|state| {
+                    let since = Timestamp::from_unix(NOW.wall.unix() - 7 * 24 * 3600);
+                    state.apps[place].write(Record::Orphan(Some(Orphan { since, ..orphan })));
+                });
+            }
         }
         // An outage that begins before a verdict lasts until the way back has ended: what was out for the trial and
         // is there again for the release before it cannot be told from a bad release.

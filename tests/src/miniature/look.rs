@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidelock::decide::model::{
-    App, Care, Check, Committed, Device, File, Files, Hold, Mode, Offer, Pin, Recipe, Record, Space, Starter,
-    Trial, Units, Wanted,
+    App, Care, Check, Committed, Device, File, Files, Hold, Mode, Offer, Orphan, Pin, Recipe, Record, Space,
+    Starter, Trial, Units, Wanted,
 };
 use tidelock::decide::want::{Me, Signed, want};
 use tidelock_protocol::desired::{self, Build, Choice, Desired, IndexTarget, Release, Tuning};
@@ -119,6 +119,7 @@ impl World {
 
     /// Makes the signed words what the terms say.
     fn spoil(&self, desired: &mut Desired, offers: &mut BTreeMap<AppName, Offer>) {
+        desired.prune = self.terms.prune;
         for choice in desired.apps.values_mut().flatten() {
             choice.floor = if self.terms.floor { 9 } else { 0 };
             if self.terms.needs {
@@ -173,6 +174,7 @@ impl World {
                     Record::Setback(setback) => app.setback = setback,
                     Record::Rollback(intent) => app.rollback = intent,
                     Record::Retry(intent) => app.retry = intent,
+                    Record::Orphan(orphan) => app.orphan = orphan,
                     Record::Hold(hold) => app.hold = hold,
                     Record::Pin(pin) => app.pin = pin,
                     Record::Drift(drift) => app.drift = drift,
@@ -219,6 +221,14 @@ impl One {
         match self.record(Kind::Committed).as_deref() {
             Some(Record::Committed(list)) => list.clone(),
             _ => Vec::new(),
+        }
+    }
+
+    /// That the environment wants it no more.
+    pub fn orphan(&self) -> Option<Orphan> {
+        match self.record(Kind::Orphan).as_deref() {
+            Some(Record::Orphan(orphan)) => *orphan,
+            _ => None,
         }
     }
 

@@ -112,6 +112,8 @@ pub struct Terms {
     pub floor: bool,
     /// The owner wants drift told, not mended.
     pub unhealed: bool,
+    /// What is wanted no more is deleted in the end.
+    pub prune: bool,
 }
 
 /// What the world may do.
@@ -159,8 +161,9 @@ impl World {
             hold: None,
             drifts: self.freedom.drifts,
         };
+        let fine = Self { terms: Terms::default(), ..self.clone() };
         for _ in 0..100 {
-            let moved = self.proceed(&state, &Agent::REAL);
+            let moved = fine.proceed(&state, &Agent::REAL);
             if let (Some(Step::Rest { again: None }), _) | (_, None) = (moved.step, moved.ends.first()) {
                 break;
             }

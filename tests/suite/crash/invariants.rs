@@ -42,6 +42,8 @@ pub const STAYS: Broken = "a release that was committed is left only for another
 
 pub const HELD: Broken = "under a hold nothing new begins";
 pub const PINNED: Broken = "a pinned app enters nothing but what it is pinned to";
+pub const ORPHANED: Broken =
+    "only what the environment wants no more is taken from its place, and that is recorded first";
 pub const OVER: Broken = "what a person set up ends by itself";
 
 /// The first thing that is broken in `state`.
@@ -78,7 +80,8 @@ fn of_app(world: &World, place: usize, one: &One) -> Option<Broken> {
     if linked.is_some_and(|tree| !known(tree)) {
         return Some(RECORDED);
     }
-    if trial.is_none() && linked != committed.first().copied() {
+    let orphaned = linked.is_none() && one.orphan().is_some();
+    if trial.is_none() && linked != committed.first().copied() && !orphaned {
         return Some(LIVE);
     }
     if let Some(Trial { phase: Phase::Opened, starts, .. }) = trial {
@@ -120,6 +123,7 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
         Step::Start { tree, .. } => (one.linked() != Some(*tree) || one.run != Run::Stopped).then_some(ORDER),
         Step::Point { tree, .. } if away(*tree) => Some(BACK_FIRST),
         Step::Unlink { .. } if opened.is_some() => Some(BACK_FIRST),
+        Step::Unlink { .. } if trial.is_none() && one.orphan().is_none() => Some(ORPHANED),
         Step::Point { .. } | Step::Unlink { .. } => {
             let runs = matches!(one.run, Run::Started { tree, .. } if live.contains_key(&Name::Sealed(tree)));
             runs.then_some(ORDER)
@@ -133,14 +137,17 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
             (!whole || one.memory.whole != Some(setup.tree)).then_some(VERIFIED)
         }
         Step::Commit { committed, .. } => {
-            let other = world.fleet.wishes[one.wish].is_some_and(|_| {
-                let device = world.device(state);
-                let wanted = world.wanted(state, &device);
-                let want = wanted.values().nth(place);
-                matches!((want, committed.first()), (Some(Want::Be(goal)), Some(newest))
-                    if !goal.setup.is(&newest.setup))
-            });
+            let device = world.device(state);
+            let other = match (world.wanted(state, &device).values().nth(place), committed.first()) {
+                (Some(Want::Be(goal)), Some(newest)) => !goal.setup.is(&newest.setup),
+                (want, _) => matches!(want, Some(Want::Gone { .. })),
+            };
             other.then_some(NEWER)
+        }
+        Step::Orphan { orphan: Some(_), .. } => {
+            let known = !world.terms.unjoined && !world.terms.expired;
+            let wanted = world.fleet.wishes[one.wish].is_some();
+            (wanted || !known).then_some(ORPHANED)
         }
         Step::Back { trial: Trial { phase: Phase::Back { cause }, .. }, .. } => {
             let own = matches!(cause, Cause::Check { .. } | Cause::Starts);
@@ -148,6 +155,10 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
         }
         Step::Heal { .. } if state.apps.iter().any(is_in_trial) => Some(UNDISTURBED),
         Step::Prune { tree, .. } => committed_now(one, *tree).then_some(KEPT),
+        Step::Erase { .. } => {
+            let forgotten = one.orphan().is_some_and(|orphan| world.terms.prune && orphan.since < NOW.wall);
+            (!one.committed().is_empty() && !forgotten).then_some(KEPT)
+        }
         Step::Refuse { refusals, .. } => of_refusal(one, trial.as_ref(), &refusals.first()?.ground),
         Step::Defer { setback, .. } => of_deferral(one, trial.as_ref(), setback),
         _ => None,
@@ -162,7 +173,10 @@ fn of_stops(state: &State, one: &One, step: &Step) -> Option<Broken> {
         Step::Seal { setup, .. } => Some(setup.tree),
         _ => None,
     };
-    let removes = matches!(step, Step::Prune { .. } | Step::Discard { .. });
+    let removes = matches!(
+        step,
+        Step::Prune { .. } | Step::Discard { .. } | Step::Erase { .. } | Step::Orphan { orphan: Some(_), .. }
+    );
     let held = [one.hold(), state.hold.clone()].into_iter().flatten().any(|hold| !hold.until.is_over(NOW));
     if held && (begins.is_some() || removes) {
         return Some(HELD);

@@ -61,6 +61,21 @@ fn people_may_hold_and_pin_and_let_go_at_any_moment() {
     holds("holds, pins and rollbacks", [World::update(Behaviour::Good, true, both)]);
 }
 
+/// A release that is wanted, then no more, then deleted after seven days, and at any moment wanted again. (Two of them,
+/// as in the first-install worlds without deletion, have too many states.)
+fn comes_and_goes(freedom: Freedom) -> World {
+    let apps = vec![(name("web"), vec![Behaviour::Good])];
+    let mut world = World::of(Fleet { apps, wishes: vec![Some((0, None)), None] }, false, freedom);
+    world.terms.prune = true;
+    world
+}
+
+#[test]
+fn an_app_may_be_wanted_no_more_and_again_and_be_deleted() {
+    let freedoms = [Freedom::POWER, Freedom { cuts: false, ..Freedom::HOLDS }, Freedom::PEOPLE];
+    holds("comes and goes", whole_or(&freedoms, 2).map(comes_and_goes));
+}
+
 #[test]
 fn the_network_may_go_out_and_come_back() {
     let one = |other| World::update(other, false, Freedom::NETWORK);

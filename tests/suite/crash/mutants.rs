@@ -8,11 +8,12 @@ use tidelock::decide::model::{
     App, Cause, Committed, Device, Ground, Outcome, Phase, Reason, Refusal, Run, Setback, Step, Trial, Tried,
     Units, Want, Wanted,
 };
-use tidelock_protocol::time::Now;
+use tidelock_protocol::time::{Now, Timestamp};
 use tidelock_tests::miniature::disk::{Call, Directory};
 use tidelock_tests::miniature::hands::{self, Act};
 use tidelock_tests::miniature::{Agent, Behaviour, Fleet, Freedom, NOW, World, name, until};
 
+use super::comes_and_goes;
 use super::invariants::{self as must, Broken};
 use super::walk::walk;
 
@@ -33,6 +34,7 @@ fn each_seeded_bug_is_caught_by_the_invariant_that_it_breaks() {
         orders(),
         people_unheard(),
         drift(),
+        orphans_mistaken(),
     ]
     .concat();
     assert!(bugs.len() >= 12);
@@ -279,6 +281,55 @@ fn people_unheard() -> Vec<Bug> {
             looks(|device| each(device, |app| app.hold.iter_mut().for_each(|hold| hold.until = until(true)))),
             stops(Freedom::HOLDS),
             must::OVER,
+        ),
+    ]
+}
+
+/// Wrong about what is wanted no more.
+fn orphans_mistaken() -> Vec<Bug> {
+    let world = || comes_and_goes(Freedom { cuts: false, ..Freedom::POWER });
+    let expired = || {
+        let mut world = world();
+        world.terms.expired = true;
+        world
+    };
+    vec![
+        (
+            "an orphan is deleted at once",
+            looks(|device| {
+                each(device, |app| {
+                    app.orphan.iter_mut().for_each(|orphan| orphan.since = Timestamp::from_unix(0));
+                })
+            }),
+            world(),
+            must::KEPT,
+        ),
+        (
+            "expired metadata takes apps away",
+            does(|wanted, device, now| {
+                let mut wanted = wanted.clone();
+                for want in wanted.values_mut() {
+                    if matches!(want, Want::Stay { reason: Reason::Expired, .. }) {
+                        *want = Want::Gone { prune: false };
+                    }
+                }
+                next(&wanted, device, now)
+            }),
+            expired(),
+            must::ORPHANED,
+        ),
+        (
+            "an orphan is stopped before it is recorded",
+            does(|wanted, device, now| match next(wanted, device, now) {
+                Step::Orphan { app, orphan: orphan @ Some(_) } => {
+                    let mut device = device.clone();
+                    device.apps.entry(app).and_modify(|app| app.orphan = orphan);
+                    next(wanted, &device, now)
+                }
+                step => step,
+            }),
+            world(),
+            must::ORPHANED,
         ),
     ]
 }

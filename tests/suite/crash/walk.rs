@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
 
-use tidelock::decide::model::{Step, Want};
+use tidelock::decide::model::{Run, Step, Want};
 use tidelock_tests::miniature::{Agent, Happening, Moved, State, World};
 
 use super::invariants::{self, Broken, COMES_TO_REST, ENDLESS, REACHED};
@@ -195,6 +195,7 @@ impl Walk<'_> {
             Want::Be(goal) if self.world.is_reachable(app, state, &goal.setup.tree) => {
                 one.linked() == Some(goal.setup.tree) && invariants::committed_now(one, goal.setup.tree)
             }
+            Want::Gone { .. } => one.linked().is_none() && one.run == Run::Stopped,
             _ => true,
         })
     }

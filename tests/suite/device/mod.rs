@@ -4,6 +4,7 @@ mod apps;
 mod commands;
 mod guard;
 mod hooks;
+mod people;
 mod service;
 mod settings;
 mod stage;

@@ -4,8 +4,15 @@
 mod clocks;
 mod commands;
 mod disks;
+mod doctor;
 mod drift;
 mod git;
 mod network;
+mod orphans;
+mod reasons;
 mod site;
+mod socket;
+#[path = "../device/stage.rs"]
+#[expect(dead_code, reason = "the fast suites use all of it")]
+mod stage;
 mod updates;

@@ -13,7 +13,9 @@ use tidelock_protocol::time::Now;
 
 use super::Step;
 use super::goal::Files;
-use super::records::{Committed, Drift, Heal, Hold, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial};
+use super::records::{
+    Committed, Drift, Heal, Hold, Orphan, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial,
+};
 
 /// One device at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +103,8 @@ pub struct App {
     pub heal: Option<Heal>,
     /// Where the files of the live tree come from; none: nothing says so, and nothing can be fetched again.
     pub source: Option<Files>,
+    /// That the environment wants it no more.
+    pub orphan: Option<Orphan>,
     /// What runs, as the service manager or the run record of this boot says.
     pub run: Run,
     /// Its unit files in the service manager's directory.
@@ -130,6 +134,13 @@ impl App {
         let standing = self.standing().map(|committed| &committed.setup);
         let others = self.committed.iter().map(|committed| &committed.setup);
         others.filter(|setup| self.sealed.contains(&setup.tree)).find(|setup| Some(*setup) != standing)
+    }
+
+    /// Whether there is anything of it that could be taken away.
+    pub fn is_here(&self) -> bool {
+        let files = !self.sealed.is_empty() || !self.staged.is_empty();
+        let records = self.trial.is_some() || !self.committed.is_empty() || self.orphan.is_some();
+        self.current.is_some() || files || records
     }
 
     /// The person's choice that it is under now.

@@ -26,6 +26,11 @@ pub enum Want {
         /// The signed retry counter, 0 where none is known: a refusal written now remembers it.
         retry: u64,
     },
+    /// Nothing: the verified desired state, not expired, names it no more.
+    Gone {
+        /// Whether it is deleted in the end.
+        prune: bool,
+    },
 }
 
 impl Want {
@@ -34,6 +39,7 @@ impl Want {
         match self {
             Self::Be(goal) => goal.retry,
             Self::Stay { retry, .. } => *retry,
+            Self::Gone { .. } => 0,
         }
     }
 }

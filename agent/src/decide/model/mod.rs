@@ -18,7 +18,7 @@ pub use device::{
 pub use goal::{File, Files, Goal, Offer, Want, Wanted};
 pub use reason::{Left, Reason, Why};
 pub use records::{
-    Cause, Committed, Drift, Ground, Heal, Hold, Phase, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial,
-    Until,
+    Cause, Committed, Drift, Ground, Heal, Hold, Orphan, Phase, Pin, Refusal, Retry, Rollback, Setback,
+    Setup, Trial, Until,
 };
 pub use step::{Record, Step};

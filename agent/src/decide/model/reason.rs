@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use tidelock_protocol::names::{AppName, Platform};
+use tidelock_protocol::time::Timestamp;
 
 use super::device::Space;
 use super::records::{Cause, Ground, Hold, Pin, Refusal, Setup, Until};
@@ -18,31 +19,55 @@ pub struct Why {
     pub apps: BTreeMap<AppName, Reason>,
 }
 
-/// Why an app is where it is, or moves.
+/// Why an app is where it is, or moves; each with what it means, and then what a person does about it. The suite makes
+/// `docs/reasons.md` of these words.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// It is what the environment wants, and committed.
+    ///
+    /// Nothing.
     Synced(Setup),
     /// No verified desired state is stored.
+    ///
+    /// Let the device poll once (`tidelock update`); if that fails, `tidelock doctor` says how far it came.
     NoManifest,
     /// The environment wants no such app on this device.
+    ///
+    /// Nothing; name it in `environments/<name>.toml`, or give the device the label that the app asks for.
     NotWanted,
+    /// The environment wants it here no more: it is stopped, and could come back.
+    ///
+    /// Nothing, or name the app again: what is here comes back at once..
+    Orphan {
+        /// Since when.
+        since: Timestamp,
+        /// When it is deleted; none: the environment does not say that it should be.
+        until: Option<Timestamp>,
+    },
     /// The desired state needs words that this agent does not know.
+    ///
+    /// Update the agent; until then this app stays what it is.
     AgentTooOld {
         /// The words.
         unknown: BTreeSet<String>,
     },
     /// The wanted release has no build that runs here.
+    ///
+    /// Publish a build for this platform, or do not want the app here.
     Platform {
         /// This device's.
         own: Platform,
     },
     /// The environment and the app's role do not name the same index.
+    ///
+    /// Look whether environment and app were published together; publish again. Seen for long, somebody may be tampering.
     Disagreed {
         /// What the environment wants.
         wanted: Setup,
     },
     /// The wanted release was registered before the signed floor.
+    ///
+    /// Want a newer release, or lower the signed `floor` of the app.
     BelowFloor {
         /// Its counter.
         counter: u64,
@@ -50,16 +75,28 @@ pub enum Reason {
         floor: u64,
     },
     /// The metadata expired: nothing new may be entered.
+    ///
+    /// Let the publisher sign anew; look whether the device gets what it signs. What runs goes on meanwhile.
     Expired,
     /// The metadata seems to have expired, but the clock is not synchronised.
+    ///
+    /// Let a time service set the clock (`tidelock doctor`), or let the publisher sign anew.
     Clock,
     /// It failed here, or a person went back from it.
+    ///
+    /// Publish a better release; for another try of this one raise `retry` in the environment, or run `tidelock retry`.
     Refused(Refusal),
     /// A person stopped it, or the whole device.
+    ///
+    /// Wait until it ends, or run `tidelock resume` once you have spoken with whoever holds it.
     Hold(Hold),
     /// A person keeps it on what it is.
+    ///
+    /// Wait until it ends, or run `tidelock resume` once you have spoken with whoever pinned it.
     Pin(Pin),
     /// The last trial gave no verdict: it is tried again later.
+    ///
+    /// Nothing; `tidelock why` shows what the checks said, `tidelock retry` does not wait.
     BackingOff {
         /// What is tried again.
         setup: Setup,
@@ -71,6 +108,8 @@ pub enum Reason {
         again: Duration,
     },
     /// There is not enough room.
+    ///
+    /// Make room, or set a smaller `keep`.
     Disk {
         /// What is needed.
         need: Space,
@@ -78,29 +117,45 @@ pub enum Reason {
         free: Space,
     },
     /// The publisher does not have its files.
+    ///
+    /// Publish the release again, or want another one; look whether a mirror is behind.
     Unavailable {
         /// In the words of the error.
         message: String,
     },
     /// Fetching failed: network, wrong bytes, or a write.
+    ///
+    /// Nothing at first, it is tried again; `tidelock doctor` says how far the publisher is reached.
     Fetch {
         /// In the words of the error.
         message: String,
     },
     /// Another app is in trial: one at a time.
+    ///
+    /// Wait for minutes; `tidelock why` of the other app says how far it is.
     OtherTrial(AppName),
     /// Something can be done, and another app comes first.
+    ///
+    /// Wait.
     Queued,
     /// The agent only watches; this is what it would do.
+    ///
+    /// Set `mode = "apply"` when it should do so.
     Observe {
         /// The step, in words.
         would: String,
     },
     /// Files are fetched and sealed.
+    ///
+    /// Wait.
     Installing(Setup),
     /// It is in trial.
+    ///
+    /// Wait for its verdict; `tidelock rollback` ends it.
     Trying(Setup),
     /// It goes back from a trial.
+    ///
+    /// Wait; then read why in `tidelock why`.
     GoingBack {
         /// What it leaves.
         from: Setup,
@@ -108,6 +163,8 @@ pub enum Reason {
         cause: Cause,
     },
     /// The live tree is not what was signed, and it is left so for now.
+    ///
+    /// Look who writes there; `tidelock verify` names each file, `tidelock verify --heal` mends them.
     Drifted {
         /// Entries that differ.
         differing: u64,
@@ -117,13 +174,19 @@ pub enum Reason {
         left: Left,
     },
     /// What differs in the live tree is fetched again.
+    ///
+    /// Wait; seen often, look who writes there.
     Healing {
         /// Entries that differ.
         differing: u64,
     },
     /// The committed release is brought back: link, start or files.
+    ///
+    /// Wait; seen often, something on the device stops the app or removes its link.
     Restoring(Setup),
     /// The committed release does not start; it is tried again.
+    ///
+    /// Read what its start hook said in `tidelock why`, mend that, or want another release.
     Down {
         /// The release.
         setup: Setup,
@@ -133,8 +196,12 @@ pub enum Reason {
         again: Duration,
     },
     /// The device's settings for it were changed: it is restarted with them and checked.
+    ///
+    /// Wait.
     Settings(Setup),
     /// It fails its checks with the device's settings. Those are their owner's, and nothing is rolled back.
+    ///
+    /// Mend `/etc/tidelock/apps/<app>.env` or the credential; `tidelock why` says what the checks said.
     Degraded {
         /// The release.
         setup: Setup,
@@ -142,10 +209,16 @@ pub enum Reason {
         said: String,
     },
     /// A person asked to go back, and there is nothing to leave or nothing to go back to.
+    ///
+    /// Want another release.
     NothingToGoBackTo,
     /// A person asked to try again.
+    ///
+    /// Wait.
     Retrying,
     /// What nothing needs is removed.
+    ///
+    /// Wait.
     Tidying,
 }
 
@@ -167,6 +240,7 @@ impl Reason {
             Self::Synced(_) => "synced",
             Self::NoManifest => "no-manifest",
             Self::NotWanted => "not-wanted",
+            Self::Orphan { .. } => "orphan",
             Self::AgentTooOld { .. } => "agent-too-old",
             Self::Platform { .. } => "platform",
             Self::Disagreed { .. } => "disagreed",
@@ -232,6 +306,12 @@ impl fmt::Display for Reason {
             Self::Synced(setup) => write!(f, "{setup} is wanted and committed"),
             Self::NoManifest => f.write_str("no verified desired state is here yet"),
             Self::NotWanted => f.write_str("the environment does not want this app here; it is left alone"),
+            Self::Orphan { since, until: Some(until) } => {
+                write!(f, "the environment wants it here no more: stopped since {since}, deleted after {until}")
+            }
+            Self::Orphan { since, until: None } => {
+                write!(f, "the environment wants it here no more: stopped since {since}, its releases are kept")
+            }
             Self::AgentTooOld { unknown } => {
                 let words: Vec<&str> = unknown.iter().map(String::as_str).collect();
                 write!(f, "the desired state needs {}, which this agent does not know: update it", words.join(", "))

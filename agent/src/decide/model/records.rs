@@ -216,6 +216,15 @@ pub struct Pin {
     pub until: Until,
 }
 
+/// An app that the environment wants no more: stopped and unlinked, and what is sealed of it still here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Orphan {
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether the clock was synchronised then.
+    pub trusted: bool,
+}
+
 /// When something ends that a person set up: by the time since boot as long as the machine runs, so that a clock which
 /// is only set now ends nothing early; after the next boot by civil time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,7 +9,9 @@ use tidelock_protocol::names::AppName;
 
 use super::device::Tried;
 use super::goal::{File, Files};
-use super::records::{Committed, Drift, Heal, Hold, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial};
+use super::records::{
+    Committed, Drift, Heal, Hold, Orphan, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial,
+};
 
 /// The next thing to do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -203,6 +205,20 @@ pub enum Step {
         /// Of which app.
         app: AppName,
     },
+    /// Record that the environment wants the app no more, before it is stopped; or that it wants it again.
+    Orphan {
+        /// Of which app.
+        app: AppName,
+        /// The record.
+        orphan: Option<Orphan>,
+    },
+    /// Drop everything that is remembered of an app, before its trees are removed and after that.
+    Erase {
+        /// Of which app.
+        app: AppName,
+        /// What of it stays until its trees are removed.
+        orphan: Option<Orphan>,
+    },
     /// A person's hold of an app is over: drop it.
     Unhold {
         /// Of which app.
@@ -279,6 +295,8 @@ pub enum Record {
     Rollback(Option<Rollback>),
     /// The intent to try again.
     Retry(Option<Retry>),
+    /// That the environment wants it no more.
+    Orphan(Option<Orphan>),
     /// A person's stop.
     Hold(Option<Hold>),
     /// A person's choice.
@@ -316,6 +334,8 @@ impl Step {
             | Self::Close { app }
             | Self::Decline { app }
             | Self::Forget { app }
+            | Self::Orphan { app, .. }
+            | Self::Erase { app, .. }
             | Self::Unhold { app }
             | Self::Unpin { app }
             | Self::Inspect { app, .. }
@@ -354,6 +374,15 @@ impl Step {
             Self::Record { drift, heal, .. } => {
                 vec![Record::Drift(Some(drift.clone())), Record::Heal(heal.clone())]
             }
+            Self::Orphan { orphan, .. } => vec![Record::Orphan(*orphan)],
+            Self::Erase { orphan, .. } => vec![
+                Record::Committed(Vec::new()),
+                Record::Refusals(Vec::new()),
+                Record::Setback(None),
+                Record::Rollback(None),
+                Record::Retry(None),
+                Record::Orphan(*orphan),
+            ],
             _ => Vec::new(),
         }
     }

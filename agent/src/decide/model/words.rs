@@ -47,29 +47,24 @@ impl fmt::Display for Step {
                 None => write!(f, "{app}: commit nothing"),
             },
             Self::Back { app, trial } => write!(f, "{app}: record the way back from {}", trial.to),
-            Self::Refuse { app, refusals, .. } => match refusals.first() {
-                Some(newest) => write!(f, "{app}: refuse {}", newest.setup),
-                None => write!(f, "{app}: refuse nothing"),
-            },
-            Self::Defer { app, setback } => {
-                write!(f, "{app}: put off {}, without verdict (try {})", setback.setup, setback.tries)
-            }
             Self::Close { app } => write!(f, "{app}: close the trial"),
-            Self::Decline { app } => write!(f, "{app}: decline the rollback"),
-            Self::Forget { app } => write!(f, "{app}: forget refusals and back-off"),
-            Self::Unhold { app } => write!(f, "{app}: end the hold, whose time is over"),
-            Self::UnholdAll => f.write_str("end the hold of the whole device, whose time is over"),
-            Self::Unpin { app } => write!(f, "{app}: end the pin, whose time is over"),
             Self::Inspect { app, tree, from, .. } => {
                 write!(f, "{app}: hash tree {}", tree.short())?;
                 from.as_ref().map_or(Ok(()), |from| write!(f, " from {from}"))
             }
             Self::Record { app, drift, .. } => write!(f, "{app}: record that {drift}"),
             Self::Heal { app, tree, .. } => write!(f, "{app}: mend tree {}", tree.short()),
-            Self::Prune { app, tree } => {
-                write!(f, "{app}: remove tree {}, which nothing needs", tree.short())
-            }
-            Self::Discard { app, tree } => write!(f, "{app}: remove the unfinished tree {}", tree.short()),
+            Self::Orphan { .. }
+            | Self::Erase { .. }
+            | Self::Unhold { .. }
+            | Self::UnholdAll
+            | Self::Unpin { .. }
+            | Self::Refuse { .. }
+            | Self::Defer { .. }
+            | Self::Decline { .. }
+            | Self::Forget { .. }
+            | Self::Prune { .. }
+            | Self::Discard { .. } => at_an_end(self, f),
         }
     }
 }
@@ -82,5 +77,32 @@ impl fmt::Display for Drift {
             0 => write!(f, "tree {tree} is as it was signed"),
             differing => write!(f, "so many entries of tree {tree} differ: {differing}"),
         }
+    }
+}
+
+/// Steps that end or remove something.
+fn at_an_end(step: &Step, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match step {
+        Step::Orphan { app, orphan: Some(_) } => write!(f, "{app}: record that it is wanted no more"),
+        Step::Orphan { app, orphan: None } => write!(f, "{app}: record that it is wanted again"),
+        Step::Erase { app, orphan: Some(_) } => write!(f, "{app}: forget what passed here"),
+        Step::Erase { app, orphan: None } => write!(f, "{app}: forget it; its data stays"),
+        Step::Unhold { app } => write!(f, "{app}: end the hold, whose time is over"),
+        Step::UnholdAll => f.write_str("end the hold of the whole device, whose time is over"),
+        Step::Unpin { app } => write!(f, "{app}: end the pin, whose time is over"),
+        Step::Decline { app } => write!(f, "{app}: decline the rollback"),
+        Step::Forget { app } => write!(f, "{app}: forget refusals and back-off"),
+        Step::Prune { app, tree } => {
+            write!(f, "{app}: remove tree {}, which nothing needs", tree.short())
+        }
+        Step::Discard { app, tree } => write!(f, "{app}: remove the unfinished tree {}", tree.short()),
+        Step::Refuse { app, refusals, .. } => match refusals.first() {
+            Some(newest) => write!(f, "{app}: refuse {}", newest.setup),
+            None => write!(f, "{app}: refuse nothing"),
+        },
+        Step::Defer { app, setback } => {
+            write!(f, "{app}: put off {}, without verdict (try {})", setback.setup, setback.tries)
+        }
+        _ => Ok(()),
     }
 }

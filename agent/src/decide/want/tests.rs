@@ -87,6 +87,7 @@ impl Case {
         match self.want() {
             Want::Be(_) => "be",
             Want::Stay { reason, .. } => reason.code(),
+            Want::Gone { .. } => "gone",
         }
     }
 
@@ -284,4 +285,30 @@ fn a_pin_keeps_what_is_there_brings_back_what_passed_and_follows_the_environment
     case.app().refusals.clear();
     case.app().pin = Some(pinned);
     assert_eq!(case.says(), "be", "its time is over");
+}
+
+#[test]
+fn what_is_here_and_named_no_more_goes_unless_the_desired_state_cannot_be_believed_or_a_person_said_otherwise()
+ {
+    let mut case = Case::new();
+    case.desired.apps.clear();
+    assert_eq!(case.says(), "not-wanted", "there is nothing to take away");
+    case.commit(true);
+    assert_eq!(case.want(), Want::Gone { prune: false });
+    case.desired.prune = true;
+    assert_eq!(case.want(), Want::Gone { prune: true });
+    case.expired = true;
+    assert_eq!(case.says(), "expired");
+    case.trusted = false;
+    assert_eq!(case.says(), "clock");
+    case.expired = false;
+    case.app().hold = Some(Hold { owner: "anna".into(), reason: "fair".into(), until: until(10) });
+    assert_eq!(case.says(), "hold");
+    case.app().hold = None;
+    case.app().pin =
+        Some(Pin { setup: setup(), owner: "anna".into(), reason: "fair".into(), until: until(10) });
+    assert_eq!(case.says(), "pin");
+    case.app().pin = None;
+    let nobody = want(None, case.me(), &case.device, case.now());
+    assert!(matches!(nobody[&web()], Want::Stay { reason: Reason::NoManifest, .. }));
 }

@@ -9,7 +9,7 @@ use crate::room::Room;
 const TREE: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Records as the first version wrote them, with members that a later one may add.
-fn recorded() -> [(&'static str, String); 8] {
+fn recorded() -> [(&'static str, String); 9] {
     let setup = format!(r#"{{"tree":"{TREE}","tuning":{{"deadline":60}},"version":"1.4.2"}}"#);
     let back = r#"{"back":{"cause":{"check":{"name":"http","said":"503"}}}}"#;
     let until = r#"{"wall":"2026-11-24T10:00:00Z","boot":{"secs":7200,"nanos":0}}"#;
@@ -38,6 +38,7 @@ fn recorded() -> [(&'static str, String); 8] {
         ("setback", setback.clone()),
         ("rollback", format!(r#"{{"leave":"{TREE}","owner":"anna","reason":"slow"}}"#)),
         ("retry", r#"{"owner":"anna"}"#.to_owned()),
+        ("orphan", r#"{"since":"2026-11-24T08:00:00Z","trusted":true}"#.to_owned()),
         ("hold", format!(r#"["a boot",{{"owner":"anna","reason":"fair","until":{until}}}]"#)),
         ("pin", format!(r#"["a boot",{{"setup":{setup},"owner":"anna","reason":"fair","until":{until}}}]"#)),
     ]
@@ -86,6 +87,7 @@ fn records_of_the_first_version_are_read_and_written_alike() {
         Record::Setback(read.setback.clone()),
         Record::Rollback(read.rollback.clone()),
         Record::Retry(read.retry.clone()),
+        Record::Orphan(read.orphan),
         Record::Hold(read.hold.clone()),
         Record::Pin(read.pin.clone()),
     ];
@@ -109,6 +111,7 @@ fn an_empty_record_is_no_file() {
         Record::Setback(None),
         Record::Rollback(None),
         Record::Retry(None),
+        Record::Orphan(None),
         Record::Hold(None),
         Record::Pin(None),
     ];
