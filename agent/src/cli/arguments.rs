@@ -41,6 +41,8 @@ usage: tidelock [--config FILE] [--root DIR] [--verbose] COMMAND
                       hash the live trees again and name each difference; status 10 when there is one;
                       with --heal, fetch what differs again first
   doctor              look at everything that a device needs; status 10 when there is something to act on
+  adopt APP --unit NAME
+                      look after APP, which runs as a unit of this machine already; its first update stops that unit
   trust reset --reason R
                       forget all fetched metadata and begin again from root.json
 
@@ -84,6 +86,7 @@ pub(super) enum Command {
     Verify,
     Heal { owner: Option<String> },
     Doctor,
+    Adopt { app: AppName, unit: String },
     TrustReset { reason: String },
 }
 
@@ -137,6 +140,7 @@ struct Given {
     reason: Option<String>,
     owner: Option<String>,
     time: Option<Duration>,
+    unit: Option<String>,
     flags: Vec<&'static str>,
 }
 
@@ -181,6 +185,7 @@ fn read(mut parser: Parser) -> Result<Given, lexopt::Error> {
             Arg::Long("reason") => given.reason = Some(parser.value()?.parse_with(sentence)?),
             Arg::Long("owner") => given.owner = Some(parser.value()?.parse_with(sentence)?),
             Arg::Long("for") => given.time = Some(parser.value()?.parse_with(time)?),
+            Arg::Long("unit") => given.unit = Some(parser.value()?.parse_with(unit)?),
             Arg::Long("all") => given.flags.push("--all"),
             Arg::Long("json") => given.flags.push("--json"),
             Arg::Long("heal") => given.flags.push("--heal"),
@@ -223,9 +228,10 @@ fn command(given: &mut Given) -> Result<Command, String> {
         ["verify"] if given.flag("--heal") => Command::Heal { owner: given.owner.take() },
         ["verify"] => Command::Verify,
         ["doctor"] => Command::Doctor,
+        ["adopt", app] => Command::Adopt { app: named(app)?, unit: given.unit()? },
         ["trust", "reset"] => Command::TrustReset { reason: given.reason()? },
         [] => return Err("no command".into()),
-        ["join" | "rollback" | "retry" | "hold" | "pin" | "resume" | "purge" | "trust", ..] => {
+        ["join" | "rollback" | "retry" | "hold" | "pin" | "resume" | "adopt" | "purge" | "trust", ..] => {
             return Err(format!("`{}` needs other words after it", words[0]));
         }
         _ => return Err(format!("no such command: {}", words.join(" "))),
@@ -259,6 +265,10 @@ impl Given {
         self.reason.take().ok_or_else(|| "--reason R is needed: who comes after you asks why".into())
     }
 
+    fn unit(&mut self) -> Result<String, String> {
+        self.unit.take().ok_or_else(|| "--unit NAME is needed: what runs it now".into())
+    }
+
     fn stop(&mut self) -> Result<Stop, String> {
         let time = self
             .time
@@ -277,6 +287,7 @@ impl Given {
             ("--reason", self.reason.is_some()),
             ("--owner", self.owner.is_some()),
             ("--for", self.time.is_some()),
+            ("--unit", self.unit.is_some()),
         ];
         let left = left.into_iter().find(|(_, given)| *given).map(|(name, _)| name);
         match left.or_else(|| self.flags.first().copied()) {
@@ -299,6 +310,14 @@ fn label(text: &str) -> Result<(LabelKey, String), String> {
 fn time(text: &str) -> Result<Duration, &'static str> {
     let found = config::seconds(text).filter(|seconds| (1..=90 * 24 * 3600).contains(seconds));
     found.map(Duration::from_secs).ok_or("expected a time such as 90s, 30m, 2h or 7d, at most 90d")
+}
+
+/// A service by its name; the words are put into a release.toml.
+fn unit(text: &str) -> Result<String, &'static str> {
+    let named = |b: u8| b.is_ascii_alphanumeric() || b":_.@-".contains(&b);
+    let fits = text.len() <= 255 && text.bytes().all(named) && !text.starts_with(['-', '.']);
+    let fits = fits && text.ends_with(".service");
+    if fits { Ok(text.to_owned()) } else { Err("expected the name of a unit, such as web.service") }
 }
 
 /// Words of a person that go into records and onto terminals.
@@ -376,6 +395,10 @@ mod tests {
             ("pin web --reason x --for 2h", "needs other words"),
             ("pin web ../x --reason x --for 2h", "not a version"),
             ("resume", "needs other words"),
+            ("adopt web", "--unit NAME is needed"),
+            ("adopt web --unit a\"b.service", "such as web.service"),
+            ("adopt web --unit web", "such as web.service"),
+            ("update --unit web.service", "takes no --unit"),
             ("resume web --for 2h", "takes no --for"),
             ("update now", "no such command: update now"),
             ("update --json", "takes no --json"),

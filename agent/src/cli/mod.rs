@@ -2,6 +2,7 @@
 //!
 //! Never here: a decision about a release, or an effect on one.
 
+mod adopt;
 mod arguments;
 mod ask;
 mod daemon;
@@ -69,6 +70,7 @@ fn run(arguments: Arguments) -> Result<Status, Failure> {
         Command::Pin { app, version, stop } => return hold::pin(&open()?, &app, &version, stop),
         Command::Resume { what } => return hold::resume(&open()?, &what),
         Command::Purge { app, reason, owner } => return purge::purge(&open()?, &app, &reason, owner),
+        Command::Adopt { app, unit } => return adopt::adopt(&open()?, &app, &unit),
         Command::Doctor => return doctor::doctor(&paths, config.as_deref(), wait),
         Command::Verify => return verify::verify(&open()?),
         Command::Heal { owner } => return verify::heal(&open()?, owner),

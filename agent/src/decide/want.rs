@@ -101,7 +101,8 @@ pub fn want(signed: Option<Signed<'_>>, me: Me<'_>, device: &Device, now: Now) -
 /// What the environment does not name here: nothing, if it may be believed now; what is not here stays away anyhow.
 fn unwanted(signed: Signed<'_>, app: &App, now: Now) -> Want {
     let stay = |reason| Want::Stay { reason, retry: 0 };
-    match (app.is_here(), signed.expired, now.trusted) {
+    // An app that was adopted is left alone until it was named once, so that adopting comes first.
+    match (app.is_here() && !app.is_adopted(), signed.expired, now.trusted) {
         (false, ..) => stay(Reason::NotWanted),
         (true, false, _) => Want::Gone { prune: signed.desired.prune },
         (true, true, true) => stay(Reason::Expired),

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "the hands are what the wall keeps everybody else from")]
 
 pub mod activate;
+pub mod adopt;
 pub mod clock;
 pub mod disk;
 pub mod examine;

@@ -14,11 +14,11 @@ use tidelock_protocol::limits::RELEASE_BYTES;
 use tidelock_protocol::names::AppName;
 use tidelock_protocol::recipe::{self, Probe, Recipe};
 
-use super::disk;
 use super::lock::Lock;
 use super::service::{self, Job, Rest, Supervisor, Transient};
 use super::units::{self, Files, Owner};
 use super::user::{self, User};
+use super::{adopt, disk};
 use crate::config::{Paths, Settings};
 use crate::decide::model::Setup;
 
@@ -66,7 +66,8 @@ impl Release {
         };
         let recipe = Recipe::parse(&text)
             .map_err(|error| error.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-        let may_be_root = settings.root_apps.contains(app);
+        let adopted = adopt::is_adopted(&paths.release(app, tree));
+        let may_be_root = adopted || settings.root_apps.contains(app);
         let user = if user::is_root() { user_of(&recipe, may_be_root, app)? } else { None };
         let owner = Owner {
             app,

@@ -136,6 +136,11 @@ impl App {
         others.filter(|setup| self.sealed.contains(&setup.tree)).find(|setup| Some(*setup) != standing)
     }
 
+    /// Whether it is what a person had looked after, and nothing that the environment ever named.
+    pub fn is_adopted(&self) -> bool {
+        !self.committed.is_empty() && self.committed.iter().all(|committed| committed.serial == 0)
+    }
+
     /// Whether there is anything of it that could be taken away.
     pub fn is_here(&self) -> bool {
         let files = !self.sealed.is_empty() || !self.staged.is_empty();

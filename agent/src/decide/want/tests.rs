@@ -295,6 +295,9 @@ fn what_is_here_and_named_no_more_goes_unless_the_desired_state_cannot_be_believ
     assert_eq!(case.says(), "not-wanted", "there is nothing to take away");
     case.commit(true);
     assert_eq!(case.want(), Want::Gone { prune: false });
+    case.app().committed[0].serial = 0;
+    assert_eq!(case.says(), "not-wanted", "it was adopted, and never named");
+    case.app().committed[0].serial = 1;
     case.desired.prune = true;
     assert_eq!(case.want(), Want::Gone { prune: true });
     case.expired = true;
