@@ -9,7 +9,7 @@ use tidelock_protocol::names::AppName;
 use super::ask::may_change;
 use super::say;
 use super::session::{Failure, Session, Status};
-use crate::io::service::{Supervisor, systemd};
+use crate::io::service::{self, Supervisor};
 use crate::io::{activate, adopt as hand, examine};
 use crate::turn::Publisher;
 
@@ -21,8 +21,8 @@ pub(super) fn adopt(session: &Session, app: &AppName, unit: &str) -> Result<Stat
     if site.supervisor != Supervisor::Systemd {
         return refused("only a unit of systemd can be adopted, by root, on the machine itself".into());
     }
-    let shown = systemd::show(&BTreeSet::from([unit.to_owned()])).unwrap_or_default();
-    if !shown.get(unit).is_some_and(systemd::Shown::is_alive) {
+    let shown = service::show(&BTreeSet::from([unit.to_owned()])).unwrap_or_default();
+    if !shown.get(unit).is_some_and(service::Shown::is_alive) {
         return refused(format!(
             "{unit} does not run: start it first, or let {app} be installed as any other"
         ));

@@ -4,8 +4,7 @@
 //! the lock moves it aside.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -21,15 +20,14 @@ use crate::decide::model::{
     Tried, Trouble, Until,
 };
 
+mod envelope;
 #[cfg(test)]
 mod tests;
 
-/// The format that this version writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+use envelope::{encode, failed, load};
+
 /// A person's stop of the whole device: a record of no app.
 const HOLD: &str = "hold.json";
-/// No record is nearly as long: 32 refusals with the ends of their outputs.
-const LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Everything that is remembered of one app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,12 +113,6 @@ pub struct Journal {
     records: PathBuf,
     running: PathBuf,
     boot: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Envelope<T> {
-    format: u32,
-    record: T,
 }
 
 impl Journal {
@@ -392,32 +384,4 @@ fn read_or_say<T: DeserializeOwned>(path: &Path, bad: &mut Vec<Unreadable>) -> O
 
 fn some<T>(list: &Vec<T>) -> Option<&Vec<T>> {
     Some(list).filter(|list| !list.is_empty())
-}
-
-fn encode<T: Serialize>(record: &T, path: &Path) -> Result<Vec<u8>, disk::Error> {
-    let bytes = serde_json::to_vec(&Envelope { format: FORMAT, record });
-    bytes.map_err(io::Error::from).map_err(failed("write a record for", path))
-}
-
-/// The record at `path`; none where there is no file; what is wrong with it otherwise.
-fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
-    #[derive(Deserialize)]
-    struct Peek {
-        format: u32,
-    }
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(|error| error.to_string())?,
-    };
-    let Peek { format } = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-    if format > FORMAT {
-        return Err(format!("its format is {format}, and this agent reads formats up to {FORMAT}"));
-    }
-    let envelope: Envelope<T> = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-    Ok(Some(envelope.record))
-}
-
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> disk::Error {
-    move |source| disk::Error { what, path: path.to_owned(), source }
 }

@@ -6,14 +6,14 @@ mod device;
 mod goal;
 mod reason;
 mod records;
+mod said;
 mod step;
 #[cfg(test)]
 mod tests;
 mod words;
 
 pub use device::{
-    App, Care, Check, Device, Memory, Mode, Outcome, Pass, Recipe, Run, Said, Settings, Space, Starter,
-    Tried, Trouble, TroubleKind, Units,
+    App, Care, Check, Device, Memory, Mode, Pass, Recipe, Run, Settings, Space, Starter, Tried, Units,
 };
 pub use goal::{File, Files, Goal, Offer, Want, Wanted};
 pub use reason::{Left, Reason, Why};
@@ -21,4 +21,5 @@ pub use records::{
     Cause, Committed, Drift, Ground, Heal, Hold, Orphan, Phase, Pin, Refusal, Retry, Rollback, Setback,
     Setup, Trial, Until,
 };
+pub use said::{Outcome, Said, Trouble, TroubleKind};
 pub use step::{Record, Step};

@@ -10,7 +10,7 @@ use tidelock_protocol::names::{AppName, Platform};
 use tidelock_protocol::time::Timestamp;
 
 use super::device::Space;
-use super::records::{Cause, Ground, Hold, Pin, Refusal, Setup, Until};
+use super::records::{Cause, Hold, Pin, Refusal, Setup, Until};
 
 /// Why every app is where it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -390,27 +390,5 @@ impl fmt::Display for Why {
             write!(f, "{line}{app}: {}: {reason}", reason.code())?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Ground {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Trial(cause) => fmt::Display::fmt(cause, f),
-            Self::Recipe(problem) => write!(f, "its release.toml cannot be used: {problem}"),
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Check { name, said } if said.is_empty() => write!(f, "check {name} failed"),
-            Self::Check { name, said } => write!(f, "check {name} failed: {said}"),
-            Self::Starts => f.write_str("it was started as often as a trial may be, without a verdict"),
-            Self::Gone => f.write_str("its files are no longer there"),
-            Self::Superseded => f.write_str("the environment wants something else"),
-            Self::Operator { owner, reason } => write!(f, "{owner} went back from it: {reason}"),
-        }
     }
 }

@@ -254,3 +254,25 @@ impl Until {
         self.left(now).is_zero()
     }
 }
+
+impl fmt::Display for Ground {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trial(cause) => fmt::Display::fmt(cause, f),
+            Self::Recipe(problem) => write!(f, "its release.toml cannot be used: {problem}"),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Check { name, said } if said.is_empty() => write!(f, "check {name} failed"),
+            Self::Check { name, said } => write!(f, "check {name} failed: {said}"),
+            Self::Starts => f.write_str("it was started as often as a trial may be, without a verdict"),
+            Self::Gone => f.write_str("its files are no longer there"),
+            Self::Superseded => f.write_str("the environment wants something else"),
+            Self::Operator { owner, reason } => write!(f, "{owner} went back from it: {reason}"),
+        }
+    }
+}
