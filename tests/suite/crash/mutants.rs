@@ -418,7 +418,7 @@ fn units() -> Vec<Bug> {
                 acts.retain(|act| *act != Act::Tell);
                 acts
             }),
-            World::first(Behaviour::Good, true, Freedom::POWER),
+            World::first(Behaviour::Good, true, Freedom { cuts: false, kills: false, ..Freedom::POWER }),
             must::COMES_TO_REST,
         ),
     ]
