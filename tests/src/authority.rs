@@ -8,6 +8,9 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 
+/// What this machine is called by those that are served here.
+const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "10.0.2.2"];
+
 /// An authority, its certificate at `ca.pem` in its directory. Certificates are valid from 1975 on: clocks are what
 /// other tests are about.
 pub struct Authority {
@@ -46,12 +49,12 @@ impl Authority {
         self.directory.join("ca.pem")
     }
 
-    /// A certificate for a server on this machine: `localhost` and 127.0.0.1.
+    /// A certificate for a server on this machine: `localhost`, 127.0.0.1, and 10.0.2.2, as its virtual machines call it.
     ///
     /// # Panics
     /// When a file cannot be written.
     pub fn server(&self, name: &str) -> Pair {
-        self.issue(name, vec!["localhost".into(), "127.0.0.1".into()], ExtendedKeyUsagePurpose::ServerAuth)
+        self.issue(name, HOSTS.map(str::to_owned).to_vec(), ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// The same, valid from the first of January of one year to that of another.
@@ -59,7 +62,7 @@ impl Authority {
     /// # Panics
     /// When a file cannot be written.
     pub fn server_between(&self, name: &str, from: i32, until: i32) -> Pair {
-        let subjects = vec!["localhost".into(), "127.0.0.1".into()];
+        let subjects = HOSTS.map(str::to_owned).to_vec();
         self.issue_between(name, subjects, ExtendedKeyUsagePurpose::ServerAuth, from, until)
     }
 

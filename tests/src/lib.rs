@@ -5,6 +5,7 @@ pub mod client;
 pub mod faults;
 pub mod fetching;
 pub mod filesystem;
+pub mod machine;
 pub mod miniature;
 pub mod nginx;
 pub mod power;

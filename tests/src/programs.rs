@@ -63,7 +63,7 @@ impl Ours {
 }
 
 /// The directory that cargo puts programs of this profile in: where this very program lies.
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let directory = own.parent().unwrap();
     let directory = if directory.ends_with("deps") { directory.parent().unwrap() } else { directory };

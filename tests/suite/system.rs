@@ -12,4 +12,5 @@ mod server_service;
 mod ssh;
 mod systemd;
 mod tars;
+mod vm;
 mod web_nginx;
