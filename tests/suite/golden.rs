@@ -189,8 +189,7 @@ impl Scenario {
             ["resume", "everything"] => self.state.hold = None,
             [app, "is", "gone", "for", "seven", "days"] => {
                 let since = Timestamp::from_unix(NOW.wall.unix() - 7 * 24 * 3600);
-                let orphan = Orphan { since, trusted: true };
-                self.one(app).write(Record::Orphan(Some(orphan)));
+                self.one(app).write(Record::Orphan(Some(Orphan { since, trusted: true })));
             }
             [app, "hold"] => self.one(app).write(Record::Hold(Some(hold(until(true))))),
             [app, "hold", "is", "over"] => self.one(app).write(Record::Hold(Some(hold(until(false))))),
