@@ -106,3 +106,37 @@ fn the_services_are_exposed_no_more_than_their_work_needs() {
         );
     }
 }
+
+#[test]
+fn users_directories_and_presets_are_taken_by_systemd() {
+    let root = root();
+    let below = format!("--root={}", root.path().display());
+    for directory in ["etc/systemd/system", "usr/lib/systemd/system-preset"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    let file = |path: &str| units().join(path).to_str().unwrap().to_owned();
+    run("systemd-sysusers", &[&below, &file("sysusers.d/tidelock.conf")]);
+    assert!(fs::read_to_string(root.join("etc/group")).unwrap().starts_with("tidelock:"));
+    run("systemd-tmpfiles", &["--create", &below, &file("tmpfiles.d/tidelock.conf")]);
+    for directory in ["etc/tidelock/apps", "var/lib/tidelock", "run/tidelock"] {
+        assert!(root.join(directory).is_dir(), "{directory}");
+    }
+    let preset = root.join("usr/lib/systemd/system-preset/50-tidelock.preset");
+    fs::copy(file("system-preset/50-tidelock.preset"), preset).unwrap();
+    run("systemctl", &[&below, "preset", "tidelock.service", "tidelock-guard.service"]);
+    for unit in ["tidelock.service", "tidelock-guard.service"] {
+        let wanted = root.join("etc/systemd/system/multi-user.target.wants").join(unit);
+        assert!(wanted.is_symlink(), "{unit} is enabled");
+    }
+}
+
+#[test]
+fn the_scripts_for_other_supervisors_are_shell() {
+    for script in ["without/tidelock.openrc", "without/tidelock.procd"] {
+        let path = units().join(script);
+        let path = path.to_str().unwrap();
+        run("sh", &["-n", path]);
+        run("busybox", &["sh", "-n", path]);
+        run("shellcheck", &["-s", "sh", path]);
+    }
+}
