@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 use tidelock_protocol::digest::Digest;
@@ -14,9 +15,11 @@ use tidelock_protocol::recipe;
 
 use crate::config::{self, Paths, Settings};
 use crate::decide::model::{
-    App, Care, Check, Device, Memory, Mode, Recipe, Run, Settings as DeviceSettings, Space, Starter, Units,
+    App, Care, Check, Device, Memory, Mode, Outcome, Process, Recipe, Run, Said, Settings as DeviceSettings,
+    Space, Starter, Units, is_itself,
 };
 use crate::io::journal::{Journal, Running, Unreadable};
+use crate::io::launch::Launched;
 use crate::io::release::{self, Release, Terms};
 use crate::io::service::{self, Shown, Supervisor};
 use crate::io::units::{self, Files};
@@ -39,6 +42,10 @@ pub struct Site {
     pub platform: Platform,
     /// Who starts apps on it.
     pub supervisor: Supervisor,
+    /// Which process this is.
+    pub process: Process,
+    /// What the launcher made of it.
+    pub launched: Launched,
 }
 
 impl Site {
@@ -90,7 +97,10 @@ pub fn device(
     let keep = site.settings.keep.saturating_sub(2);
     let config::Drift { every, heal } = site.settings.drift;
     let care = Care { every, heal };
-    Ok((Device { mode, free, keep, care, seed: site.seed, hold, apps: found }, unreadable))
+    Ok((
+        Device { mode, process: site.process, free, keep, care, seed: site.seed, hold, apps: found },
+        unreadable,
+    ))
 }
 
 fn app(
@@ -108,7 +118,7 @@ fn app(
     let releases: BTreeMap<&Digest, _> =
         sealed.iter().map(|tree| (tree, Release::load(site.terms(), name, tree))).collect();
     let recipe = |release: &Result<Release, String>| {
-        release.as_ref().map(|one| read(&one.recipe, &one.units)).map_err(Clone::clone)
+        release.as_ref().map(|one| read(name, &one.recipe, &one.units)).map_err(Clone::clone)
     };
     let recipes = releases.iter().map(|(tree, release)| (**tree, recipe(release))).collect();
     // What is linked and cannot be used says nothing about units: they are left as they are.
@@ -118,7 +128,13 @@ fn app(
     };
     let running = site.journal.running(name);
     let units = units(services, name, wanted, &running);
-    let run = run(services, name, current, &units, running.run);
+    let mut memory = memory;
+    let run = if is_itself(name) {
+        memory.said.extend(not_launched(site, current));
+        this_process(site)
+    } else {
+        run(services, name, current, &units, running.run)
+    };
     let ended = ended(services, name).filter(|_| matches!(run, Run::Started { .. }));
     let records = site.journal.read(name);
     unreadable.extend(records.unreadable);
@@ -235,8 +251,21 @@ fn free(paths: &Paths) -> Result<Space, disk::Error> {
     disk::free(there).map(|free| Space { bytes: free.bytes, inodes: free.inodes })
 }
 
+/// What runs of the agent itself: the tree that this process was launched from, or nothing but the packaged agent.
+fn this_process(site: &Site) -> Run {
+    let at = if let Process::Daemon { since } = site.process { since } else { Duration::ZERO };
+    site.launched.tree.map_or(Run::Stopped, |tree| Run::Started { tree, at })
+}
+
+/// What is known when the launcher could not run what the link names: as if a start hook had failed.
+fn not_launched(site: &Site, current: Option<Digest>) -> Option<(String, Said)> {
+    let (_, output) = site.launched.failed.as_ref().filter(|(tree, _)| Some(*tree) == current)?;
+    let Process::Daemon { since: at } = site.process else { return None };
+    Some((Recipe::START.into(), Said { outcome: Outcome::Failed, passes: 0, at, output: output.clone() }))
+}
+
 /// A recipe as decisions see it: numbers, and digests of what is asked.
-fn read(recipe: &recipe::Recipe, units: &Files) -> Recipe {
+fn read(app: &AppName, recipe: &recipe::Recipe, units: &Files) -> Recipe {
     let check = |check: &recipe::Check| Check {
         definition: definition(&check.probe),
         grace: check.grace,
@@ -244,13 +273,16 @@ fn read(recipe: &recipe::Recipe, units: &Files) -> Recipe {
         deadline: check.deadline,
         successes: check.successes,
     };
+    let itself = is_itself(app);
+    let by_itself = itself || !recipe.units.is_empty();
+    let own = itself.then(|| (Recipe::POLL.to_owned(), Recipe::poll()));
     Recipe {
-        starter: if recipe.units.is_empty() { Starter::Agent } else { Starter::Manager },
+        starter: if by_itself { Starter::Manager } else { Starter::Agent },
         start: definition(&recipe.hooks.start),
         timeout: recipe.hooks.timeout,
         units: (!units.is_empty()).then(|| units::digest(units)),
         activate: recipe.activate,
-        checks: recipe.checks.iter().map(|one| (one.name.clone(), check(one))).collect(),
+        checks: recipe.checks.iter().map(|one| (one.name.clone(), check(one))).chain(own).collect(),
     }
 }
 
@@ -276,6 +308,8 @@ mod tests {
             seed: 7,
             platform: Platform::any(),
             supervisor: Supervisor::Hooks,
+            process: Process::Command,
+            launched: Launched::default(),
             paths,
         }
     }

@@ -5,6 +5,8 @@
 //! By default an eighth of the places, another one each day; `TIDELOCK_KILL=all` strikes at all of them, and
 //! `TIDELOCK_KILL=3` at the third eighth.
 
+mod launch;
+
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::process::Command;

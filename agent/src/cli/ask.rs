@@ -10,7 +10,7 @@ use tidelock_protocol::names::AppName;
 use super::session::{Failure, Session, Status, person};
 use super::{lines, say};
 use crate::config::Mode;
-use crate::decide::model::{Retry, Rollback};
+use crate::decide::model::{Retry, Rollback, is_itself};
 use crate::io::lock::Lock;
 use crate::io::{activate, clock, disk};
 use crate::turn::Publisher;
@@ -33,7 +33,7 @@ pub(super) fn rollback(
     };
     let wish = Rollback { leave, owner: owner.unwrap_or_else(person), reason };
     session.site.journal.ask_rollback(app, &wish)?;
-    carry_out(session, || {
+    carry_out(session, whose(app), || {
         let records = session.site.journal.read(app);
         Ok(records.rollback.is_none() && records.trial.is_none())
     })?;
@@ -58,7 +58,7 @@ pub(super) fn retry(session: &Session, app: &AppName, owner: Option<String>) -> 
     may_change(session)?;
     let wish = Retry { owner: owner.unwrap_or_else(person) };
     session.site.journal.ask_retry(app, &wish)?;
-    carry_out(session, || Ok(session.site.journal.read(app).retry.is_none()))?;
+    carry_out(session, whose(app), || Ok(session.site.journal.read(app).retry.is_none()))?;
     say(&format!("refusals and back-off of {app} are forgotten\n"));
     Ok(Status::Done)
 }
@@ -72,9 +72,24 @@ pub(super) fn may_change(session: &Session) -> Result<(), Failure> {
     }
 }
 
+/// Who carries a wish out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// This process, where nobody else is at work.
+    Anybodys,
+    /// The daemon, which alone can be replaced by another release of itself.
+    Daemons,
+}
+
+/// Who carries out what is wished of `app`.
+pub(super) fn whose(app: &AppName) -> Whose {
+    if is_itself(app) { Whose::Daemons } else { Whose::Anybodys }
+}
+
 /// With the lock free, runs the turn here; otherwise waits until its holder is `done` with the wish.
 pub(super) fn carry_out(
     session: &Session,
+    whose: Whose,
     done: impl Fn() -> Result<bool, disk::Error>,
 ) -> Result<(), Failure> {
     let until = clock::since_boot() + session.patience;
@@ -82,7 +97,8 @@ pub(super) fn carry_out(
         if done()? {
             return Ok(());
         }
-        if let Some(lock) = Lock::take(&session.site.paths.lock())? {
+        let here = whose == Whose::Anybodys;
+        if let Some(lock) = if here { Lock::take(&session.site.paths.lock())? } else { None } {
             let mut publisher = Publisher::open(&session.site, None)?;
             let rest = session.with_turn(&lock, &mut publisher, |turn| Ok(turn.run()?))?;
             say(&lines(&rest.why));

@@ -9,12 +9,12 @@ use super::metrics;
 use super::session::{Failure, Session, Status};
 use crate::config::Error::Missing;
 use crate::config::{self, Merged, Paths, Settings};
-use crate::decide::model::Why;
+use crate::decide::model::{Process, Why};
 use crate::io::http::Http;
 use crate::io::lock::Lock;
 use crate::io::refresh::Failure::NoTrust;
 use crate::io::wake::{Wake, Woken};
-use crate::io::{disk, notify};
+use crate::io::{clock, disk, notify};
 use crate::turn::{self, Memories, Publisher, Rhythm, Turn, in_words, log_changes};
 
 /// After an error of this device's own, such as a full disk.
@@ -76,6 +76,7 @@ fn until_joined(paths: &Paths, config: Option<&Path>) -> Result<Woken, Failure> 
 fn serve(mut session: Session) -> Result<Status, Failure> {
     // A device that cannot believe anything is told so at once, not after the first sleep.
     drop(Publisher::peek(&session.site)?);
+    session.site.process = Process::Daemon { since: clock::since_boot() };
     disk::create_directories(&session.site.paths.journal())?;
     session.wake.watch(&session.site.paths.journal());
     session.wake.serve();

@@ -35,7 +35,7 @@ fn boot(session: &Session, lock: &Lock) -> Result<(), Failure> {
 }
 
 /// The device's settings; where they cannot be read, those of a device that was never told anything.
-fn settings(paths: &Paths, config: Option<&Path>) -> Result<Settings, Failure> {
+pub(super) fn settings(paths: &Paths, config: Option<&Path>) -> Result<Settings, Failure> {
     let read = || Settings::of(&Merged::of(&config::before_any(config::read(paths, config)?))?, paths);
     match read() {
         Ok(settings) => Ok(settings),

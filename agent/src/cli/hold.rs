@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tidelock_protocol::names::{AppName, Version};
 
 use super::arguments::{Scope, Stop};
-use super::ask::{carry_out, may_change};
+use super::ask::{Whose, carry_out, may_change};
 use super::say;
 use super::session::{Failure, Session, Status, person};
 use crate::decide::model::{Hold, Pin, Setup, Until};
@@ -31,7 +31,7 @@ pub(super) fn hold(session: &Session, what: &Scope, stop: Stop) -> Result<Status
     // Whoever has the lock may just have dropped an older one, and this one with it.
     for _ in 0..2 {
         site.journal.ask_hold(app, &wish)?;
-        carry_out(session, || {
+        carry_out(session, Whose::Anybodys, || {
             let apps = app.map_or_else(|| look::apps(site), |app| Ok([app.clone()].into()))?;
             Ok(apps.iter().all(|app| is_told(&site.journal, app, "hold")))
         })?;
@@ -72,7 +72,7 @@ pub(super) fn pin(
     let wish = Pin { setup, owner: owner.unwrap_or_else(person), reason, until };
     for _ in 0..2 {
         site.journal.ask_pin(app, &wish)?;
-        carry_out(session, || {
+        carry_out(session, Whose::Anybodys, || {
             let there = activate::current(&site.paths, app)? == Some(wish.setup.tree);
             Ok(there || is_told(&site.journal, app, "pin"))
         })?;
@@ -97,7 +97,7 @@ pub(super) fn resume(session: &Session, what: &Scope) -> Result<Status, Failure>
     let told = |app: &AppName| journal.told().why.get(app).map(|reason| reason.code.clone());
     let before = look::apps(site)?;
     let stopped = |app: &AppName| matches!(told(app).as_deref(), Some("hold" | "pin"));
-    let moved = carry_out(session, || {
+    let moved = carry_out(session, Whose::Anybodys, || {
         // What something else still holds stays told as it was.
         let device = look::device(site, &BTreeMap::new())?.0;
         let free = |app: &AppName| {

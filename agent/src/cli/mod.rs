@@ -10,6 +10,7 @@ mod doctor;
 mod guard;
 mod hold;
 mod join;
+mod launch;
 mod log;
 mod metrics;
 mod purge;
@@ -26,6 +27,7 @@ use session::{Failure, Session, Status};
 
 use crate::config::Paths;
 use crate::decide::model::{Reason, Step, Why};
+use crate::io::launch::Launched;
 use crate::io::refresh::Reset;
 use crate::io::service;
 use crate::turn::{Publisher, in_words, unsigned_now};
@@ -33,15 +35,19 @@ use crate::turn::{Publisher, in_words, unsigned_now};
 /// Runs the program with `arguments`, its own name left out.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     service::keep_descriptors_to_ourselves();
-    let arguments = match arguments::parse(arguments) {
+    let raw: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = arguments::parse(raw.clone());
+    log::begin(parsed.as_ref().is_ok_and(|arguments| arguments.verbose));
+    // The release of the agent that this device is on may understand what this one does not.
+    let launched = launch::launch(&raw, parsed.as_ref().ok());
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(problem) => {
             complain(&format!("{problem}\n\nSee tidelock --help."));
             return Status::Usage.into();
         }
     };
-    log::begin(arguments.verbose);
-    match run(arguments) {
+    match run(arguments, launched) {
         Ok(status) => status.into(),
         Err(failure) => {
             complain(&in_words(&failure));
@@ -50,10 +56,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<Status, Failure> {
+fn run(arguments: Arguments, launched: Launched) -> Result<Status, Failure> {
     let Arguments { root, config, wait, command, .. } = arguments;
     let paths = Paths::under(&root);
-    let open = || Session::open(paths.clone(), config.as_deref(), wait);
+    let open = || {
+        let mut session = Session::open(paths.clone(), config.as_deref(), wait)?;
+        session.site.launched = launched;
+        Ok(session)
+    };
     match command {
         Command::Help => say(arguments::HELP),
         Command::Version => say(&format!("tidelock {}\n", env!("CARGO_PKG_VERSION"))),

@@ -9,7 +9,9 @@ use std::time::Duration;
 use tidelock_protocol::names::NotAName;
 
 use crate::config::{self, Merged, Paths, Settings};
+use crate::decide::model::Process;
 use crate::io::journal::Journal;
+use crate::io::launch::Launched;
 use crate::io::lock::Lock;
 use crate::io::service::Supervisor;
 use crate::io::wake::{Wake, Woken};
@@ -106,7 +108,8 @@ impl Session {
         wake.watch(&paths.journal());
         let (seed, platform) = (turn::seed(id.as_str()), identity::platform()?);
         let supervisor = Supervisor::of(paths.root());
-        let site = Site { paths, settings, journal, seed, id, platform, supervisor };
+        let (process, launched) = (Process::Command, Launched::default());
+        let site = Site { paths, settings, journal, seed, id, platform, supervisor, process, launched };
         Ok(Self { site, wake, patience: wait.unwrap_or(PATIENCE) })
     }
 

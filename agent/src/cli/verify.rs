@@ -2,7 +2,7 @@
 //!
 //! Never here: the mending.
 
-use super::ask::{carry_out, may_change};
+use super::ask::{carry_out, may_change, whose};
 use super::say;
 use super::session::{Failure, Session, Status, person};
 use crate::decide::model::Heal;
@@ -22,7 +22,7 @@ pub(super) fn heal(session: &Session, owner: Option<String>) -> Result<Status, F
         }
     }
     for app in asked {
-        carry_out(session, || Ok(session.site.journal.read(&app).heal.is_none()))?;
+        carry_out(session, whose(&app), || Ok(session.site.journal.read(&app).heal.is_none()))?;
     }
     verify(session)
 }

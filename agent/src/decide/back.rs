@@ -3,7 +3,8 @@
 //! Never here: what leads onto the way back (`trial`, `rest`, `boot`).
 
 use super::checks::{self, Health};
-use super::model::{Cause, Ground, Reason, Recipe, Refusal, Setback, Setup, Step, Trial};
+use super::itself;
+use super::model::{Cause, Ground, Reason, Recipe, Refusal, Setback, Setup, Step, Trial, is_itself};
 use super::next::{Case, Decision};
 use super::trial::{self, Toward, probe, toward};
 
@@ -52,6 +53,16 @@ pub(super) fn decide(case: &Case<'_>, trial: &Trial, cause: &Cause) -> Decision 
                 }
             }
         }
+        (None, Cause::Check { .. }) if is_itself(case.name) => {
+            let (name, check, tuning) = itself::packaged();
+            let asked = std::iter::once((&name, &check));
+            match checks::health(asked, &tuning, started, &app.memory.said, case.now.boot) {
+                Health::Passed => Blame::Release,
+                Health::Failed { .. } => Blame::World,
+                Health::Due(due) => return (probe(case, &trial.to, started, due), reason),
+                Health::Early(pause) => return (Step::Wait { pause }, reason),
+            }
+        }
         _ => Blame::Release,
     };
     (conclude(case, trial, cause, home, &blame), reason)
@@ -70,8 +81,8 @@ fn conclude(case: &Case<'_>, trial: &Trial, cause: &Cause, home: Option<&Setup>,
         (Cause::Superseded | Cause::Gone, ..) => Step::Close { app: case.name.clone() },
         // A person's word.
         (Cause::Operator { .. }, ..) => refuse(case, &trial.to, trial.retry, Ground::Trial(cause.clone())),
-        // A first install: nothing else is waiting, so it is tried again.
-        (_, None, _) => defer(case, trial, cause),
+        // A first install: nothing else is waiting, so it is tried again. Behind the agent itself the packaged one waits.
+        (_, None, _) if !is_itself(case.name) => defer(case, trial, cause),
         // Lost power explains one series of starts without verdict, not two in a row.
         (Cause::Starts, ..) if !limit_before() => defer(case, trial, cause),
         (Cause::Check { .. }, _, Blame::World) => defer(case, trial, cause),

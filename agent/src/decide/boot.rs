@@ -2,9 +2,10 @@
 //!
 //! Never here: anything that waits; the boot goes on whatever is found.
 
+use tidelock_protocol::names::AppName;
 use tidelock_protocol::time::Now;
 
-use super::model::{App, Cause, Device, Phase, Reason, Starter, Step, Trial, Units, Want};
+use super::model::{App, Cause, Device, Phase, Reason, Starter, Step, Trial, Units, Want, is_itself};
 use super::next::Case;
 use super::trial::{STARTS, Toward, count, go_back, toward};
 use super::{back, rest};
@@ -16,13 +17,17 @@ mod tests;
 ///
 /// A half-done swap of units is finished toward what the link names. A release in trial that the service manager is
 /// about to start has this start counted, or goes back when it had all of its starts; a way back that was begun is gone
-/// to its end, as far as link and units lead. What hooks start is counted by the agent that starts it.
+/// to its end, as far as link and units lead. What hooks start is counted by the agent that starts it, and the agent's
+/// own app by its launcher.
 pub fn at_boot(device: &Device, now: Now) -> Option<Step> {
+    first(device, now, |name| !is_itself(name))
+}
+
+/// The same for those apps that are `meant`.
+pub(super) fn first(device: &Device, now: Now, meant: fn(&AppName) -> bool) -> Option<Step> {
     let want = Want::Stay { reason: Reason::NoManifest, retry: 0 };
-    device
-        .apps
-        .iter()
-        .find_map(|(name, app)| of(&Case { name, app, want: &want, device, now, other: None }, app))
+    let mut apps = device.apps.iter().filter(|(name, _)| meant(name));
+    apps.find_map(|(name, app)| of(&Case { name, app, want: &want, device, now, other: None }, app))
 }
 
 fn of(case: &Case<'_>, app: &App) -> Option<Step> {

@@ -27,6 +27,7 @@ mod boot;
 mod checks;
 pub mod clock;
 mod drift;
+mod itself;
 pub mod model;
 mod next;
 mod orphan;
@@ -40,5 +41,6 @@ pub mod want;
 
 pub use back::REFUSALS;
 pub use boot::at_boot;
+pub use itself::{at_launch, to_launch};
 pub use next::next;
 pub use trial::STARTS;

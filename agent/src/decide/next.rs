@@ -8,8 +8,8 @@ use std::time::Duration;
 use tidelock_protocol::names::AppName;
 use tidelock_protocol::time::Now;
 
-use super::model::{App, Device, Mode, Phase, Reason, Step, Want, Wanted, Why};
-use super::{back, rest, trial};
+use super::model::{App, Device, Mode, Phase, Process, Reason, Step, Want, Wanted, Why, is_itself};
+use super::{back, itself, rest, trial};
 
 /// One app, and all that is known when it is decided about.
 pub(super) struct Case<'a> {
@@ -57,6 +57,9 @@ pub fn next(wanted: &Wanted, device: &Device, now: Now) -> (Step, Why) {
 }
 
 fn decide(case: &Case<'_>) -> Decision {
+    if is_itself(case.name) && case.device.process == Process::Command {
+        return itself::left_alone(case);
+    }
     match &case.app.trial {
         None => rest::decide(case),
         Some(trial) => match &trial.phase {

@@ -9,7 +9,7 @@ use tidelock_protocol::digest::Digest;
 
 use super::model::{
     App, Cause, Committed, Files, Goal, Ground, Phase, Reason, Run, Setup, Space, Step, Trial, TroubleKind,
-    Until, Want,
+    Until, Want, is_itself,
 };
 use super::next::{Case, Decision};
 use super::poll;
@@ -68,10 +68,10 @@ fn intent(case: &Case<'_>) -> Option<Decision> {
     let rollback = app.rollback.as_ref()?;
     let leaves = app.standing().filter(|standing| standing.setup.tree == rollback.leave);
     Some(match (leaves, app.previous()) {
-        (Some(leaves), Some(previous)) => {
+        (Some(leaves), previous) if previous.is_some() || is_itself(name) => {
             let cause = Cause::Operator { owner: rollback.owner.clone(), reason: rollback.reason.clone() };
             let reason = Reason::GoingBack { from: leaves.setup.clone(), cause: cause.clone() };
-            let opened = open(case, Some(previous), &leaves.setup);
+            let opened = open(case, previous, &leaves.setup);
             let trial = Trial { phase: Phase::Back { cause }, ..opened };
             (Step::Back { app: name.clone(), trial }, reason)
         }
@@ -124,7 +124,7 @@ fn open(case: &Case<'_>, from: Option<&Setup>, to: &Setup) -> Trial {
 }
 
 /// The sealed committed release that the app is, or is brought back to.
-fn home(app: &App) -> Option<&Setup> {
+pub(super) fn home(app: &App) -> Option<&Setup> {
     let sealed = |one: &&Committed| app.sealed.contains(&one.setup.tree);
     let home = app.standing().filter(sealed).or_else(|| app.committed.iter().find(sealed));
     home.map(|home| &home.setup)

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::checks::{self, Health};
-use super::model::{Outcome, Reason, Recipe, Run, Said, Settings, Setup, Step, Tried};
+use super::model::{Outcome, Reason, Recipe, Run, Said, Settings, Setup, Step, Tried, is_itself};
 use super::next::{Case, Decision};
 use super::trial::{probe, timeout};
 
@@ -16,7 +16,11 @@ const CHECK_AGAIN: Duration = Duration::from_secs(300);
 /// The step of a committed release that runs as `home`, when its settings are others than it was started with.
 pub(super) fn decide(case: &Case<'_>, home: &Setup) -> Option<Decision> {
     let (app, settings) = (case.app, &case.app.settings);
+    // The agent's own settings are its configuration.
     let Run::Started { tree, at } = app.run else { return None };
+    if is_itself(case.name) {
+        return None;
+    }
     let recipe =
         app.recipes.get(&tree).and_then(|recipe| recipe.as_ref().ok()).filter(|_| tree == home.tree)?;
     let doing = |step| Some((step, Reason::Settings(home.clone())));

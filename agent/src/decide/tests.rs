@@ -57,6 +57,7 @@ pub(super) fn device(sealed: &[&str]) -> Device {
         free,
         keep: 0,
         care,
+        process: Process::Command,
         seed: 0,
         hold: None,
         apps: BTreeMap::from([(web(), app)]),

@@ -8,7 +8,10 @@ use tidelock_protocol::digest::Digest;
 use tidelock_protocol::recipe::Activate;
 
 use super::checks::{self, Due, Health};
-use super::model::{App, Cause, Committed, Phase, Reason, Recipe, Run, Setup, Step, Trial, Units, Want};
+use super::itself;
+use super::model::{
+    App, Cause, Committed, Phase, Reason, Recipe, Run, Setup, Step, Trial, Units, Want, is_itself,
+};
 use super::next::{Case, Decision};
 
 #[cfg(test)]
@@ -39,7 +42,8 @@ pub(super) fn decide(case: &Case<'_>, trial: &Trial) -> Decision {
     }
     match toward(case, Some(&trial.to)) {
         Toward::Step(step) => trying(step),
-        Toward::Start(start) if app.memory.counted => trying(start),
+        // The launcher counts the starts of the agent itself, the one that it makes now as well.
+        Toward::Start(start) if app.memory.counted || is_itself(case.name) => trying(start),
         Toward::Start(_) if trial.starts >= STARTS => go_back(case, trial, Cause::Starts),
         Toward::Start(_) => trying(count(case, trial)),
         Toward::There(started) => {
@@ -112,6 +116,9 @@ pub(super) enum Toward {
 pub(super) fn toward(case: &Case<'_>, to: Option<&Setup>) -> Toward {
     let (app, name) = (case.app, case.name.clone());
     let tree = to.map(|to| to.tree);
+    if is_itself(case.name) {
+        return itself::toward(case, tree);
+    }
     let begun = match app.run {
         Run::Started { tree: running, .. } if Some(running) == tree && app.current == tree => None,
         Run::Started { tree: running, .. } if reloads(app, running, tree) => None,

@@ -39,6 +39,14 @@ fn speed() -> u32 {
     told.unwrap_or(1).max(1)
 }
 
+/// Has the kernel end this process after `time`, whatever program it runs by then; none: not any more.
+#[expect(unsafe_code, reason = "alarm has no safe wrapper in rustix; one call with one number")]
+pub fn alarm(time: Option<Duration>) {
+    let seconds = time.map_or(0, |time| wait(time).as_secs().max(1));
+    // SAFETY: it takes a number and touches no memory.
+    unsafe { libc::alarm(u32::try_from(seconds).unwrap_or(u32::MAX)) };
+}
+
 /// What the kernel calls this boot; another one after every restart. `None` where it does not say.
 pub fn boot_id() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;

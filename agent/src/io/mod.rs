@@ -14,6 +14,7 @@ pub mod http;
 pub mod identity;
 pub mod idle;
 pub mod journal;
+pub mod launch;
 pub mod lock;
 pub mod native_log;
 pub mod notify;

@@ -20,7 +20,7 @@ use super::units::{self, Files, Owner};
 use super::user::{self, User};
 use super::{adopt, disk};
 use crate::config::{Paths, Settings};
-use crate::decide::model::Setup;
+use crate::decide::model::{Setup, is_itself};
 
 /// What this device has and allows, as far as it concerns releases.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,12 @@ impl Release {
         };
         let recipe = Recipe::parse(&text)
             .map_err(|error| error.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let hooks = recipe.hooks.start.is_some() || recipe.hooks.stop.is_some();
+        if is_itself(app) && (hooks || !recipe.units.is_empty()) {
+            return Err(
+                "it is the agent itself: the launcher starts it, and it has no hooks and no units".into()
+            );
+        }
         let adopted = adopt::is_adopted(&paths.release(app, tree));
         let may_be_root = adopted || settings.root_apps.contains(app);
         let user = if user::is_root() { user_of(&recipe, may_be_root, app)? } else { None };

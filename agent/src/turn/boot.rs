@@ -1,9 +1,15 @@
-//! What is done before the apps of a device start.
+//! What is done before the apps of a device start, and before the agent itself does.
 //!
-//! Never here: a start, a stop, a question to the publisher, or what is decided (`decide::at_boot`).
+//! Never here: a start, a stop, a question to the publisher, or what is decided (`decide::{at_boot, at_launch}`).
+
+use std::time::Duration;
+
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::time::Now;
 
 use super::{Error, Turn, tell};
 use crate::config::Mode;
+use crate::decide::model::{Device, Step, is_itself};
 use crate::{decide, look};
 
 impl Turn<'_> {
@@ -16,9 +22,27 @@ impl Turn<'_> {
             return Ok(());
         }
         self.tidy_up()?;
+        self.all(decide::at_boot)
+    }
+
+    /// Takes every step that comes before the agent itself starts, and gives the release that it is; none: the packaged
+    /// agent. With it, how long it may live without a verdict.
+    ///
+    /// # Errors
+    /// This device's own disk.
+    pub fn launch(&mut self) -> Result<Option<(Digest, Option<Duration>)>, Error> {
+        if self.site.settings.mode == Mode::Apply {
+            self.all(decide::at_launch)?;
+        }
+        let device = look::device(self.site, &self.memories.0)?.0;
+        let itself = device.apps.iter().find(|(name, _)| is_itself(name));
+        Ok(itself.and_then(|(_, app)| decide::to_launch(app)))
+    }
+
+    fn all(&mut self, decide: fn(&Device, Now) -> Option<Step>) -> Result<(), Error> {
         loop {
             let device = look::device(self.site, &self.memories.0)?.0;
-            let Some(step) = decide::at_boot(&device, self.publisher.now()) else { return Ok(()) };
+            let Some(step) = decide(&device, self.publisher.now()) else { return Ok(()) };
             tell::log(&step, None);
             self.take(step)?;
         }

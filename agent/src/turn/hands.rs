@@ -8,11 +8,11 @@ use tidelock_protocol::release;
 
 use super::{Error, Turn, in_words};
 use crate::config::Mode;
-use crate::decide::model::{File, Files, Memory, Outcome, Pass, Step, Trouble};
+use crate::decide::model::{File, Files, Memory, Outcome, Pass, Step, Trouble, is_itself};
 use crate::io::journal::Unreadable;
 use crate::io::release::write_environment;
 use crate::io::wake::Woken;
-use crate::io::{activate, clock, disk, fetch, idle, source};
+use crate::io::{activate, clock, disk, fetch, idle, launch, source};
 use crate::look;
 
 impl Turn<'_> {
@@ -74,6 +74,9 @@ impl Turn<'_> {
                 disk::seal(&paths.staged(&app, &setup.tree), &paths.release(&app, &setup.tree))?;
             }
             Step::Stop { app, tree, timeout } => self.stop(&app, &tree, timeout)?,
+            Step::Launch { .. } => return Err(Error::Launch(launch::become_launcher())),
+            // Whoever was tried need not be waited for any more.
+            Step::Commit { app, .. } if is_itself(&app) => clock::alarm(None),
             Step::Start { app, tree, timeout } => self.start(&app, tree, timeout)?,
             Step::Reload { app, tree, timeout } => self.reload(&app, tree, timeout)?,
             Step::Revive { app, tree, timeout } => self.revive(&app, tree, timeout)?,

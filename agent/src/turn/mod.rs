@@ -35,6 +35,9 @@ pub enum Error {
     /// The publisher cannot be asked at all: a file that the connection needs, mostly.
     #[error(transparent)]
     Connection(#[from] refresh::Failure),
+    /// The launcher could not take this process over.
+    #[error("cannot let the launcher take over: start the agent again by hand")]
+    Launch(#[source] std::io::Error),
     /// The agent was asked to end.
     #[error("stopped by a signal")]
     Stopped,

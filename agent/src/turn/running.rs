@@ -11,7 +11,7 @@ use tidelock_protocol::names::AppName;
 use tidelock_protocol::recipe::{self, Probe};
 
 use super::{Error, Turn, in_words};
-use crate::decide::model::{Memory, Outcome, Recipe, Run, Said};
+use crate::decide::model::{Memory, Outcome, Recipe, Run, Said, is_itself};
 use crate::io::journal::Running;
 use crate::io::release::{self, Release};
 use crate::io::service::{self, Ended, Rest, Stopped, Supervisor, Transient};
@@ -139,6 +139,9 @@ impl Turn<'_> {
         started: Duration,
         timeout: Duration,
     ) -> Result<Ended, Error> {
+        if is_itself(app) && check == Recipe::POLL {
+            return Ok(self.poll_as_check());
+        }
         let asked = |recipe: &recipe::Recipe| {
             recipe.checks.iter().find(|one| one.name == check).map(|one| one.probe.clone())
         };

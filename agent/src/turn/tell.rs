@@ -3,10 +3,11 @@
 //! Never here: a decision, or words of its own for a reason (`decide::model`).
 
 use super::{Error, Turn, in_words};
-use crate::decide::model::{Reason, Step, Why};
+use crate::decide::model::{Outcome, Reason, Step, Why};
 use crate::io::journal::{Told, ToldReason};
 use crate::io::notify;
 use crate::io::refresh::Failure;
+use crate::io::service::Ended;
 
 impl Turn<'_> {
     /// Polls when it is time to: in the middle of a long trial too, since a newer wish ends it.
@@ -37,6 +38,17 @@ impl Turn<'_> {
         told.polled = Some((self.publisher.now().wall, problem));
         self.site.journal.keep_told(self.lock, &told)?;
         polled
+    }
+
+    /// A verified poll, as the check of whoever is this process.
+    pub(super) fn poll_as_check(&mut self) -> Ended {
+        match self.poll() {
+            Ok(()) => Ended {
+                outcome: Outcome::Passed,
+                output: "the publisher answered, and all was verified".into(),
+            },
+            Err(failure) => Ended::failed(in_words(&failure)),
+        }
     }
 
     /// Keeps why each app is where it is for whoever asks, and tells the service manager.

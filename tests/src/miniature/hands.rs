@@ -34,6 +34,8 @@ pub enum Act {
     Inspect(Digest, bool),
     /// What differs in the live tree is mended.
     Heal(Digest),
+    /// The launcher takes the agent's process over.
+    Launch,
     /// A check.
     Probe {
         /// Of which tree.
@@ -60,6 +62,7 @@ pub fn acts(step: &Step) -> Vec<Act> {
         Step::Place { tree, .. } => [disk(place(*tree)), vec![Act::Tell]].concat(),
         Step::Stop { tree, .. } => vec![Act::Unclear, Act::Stop(*tree)],
         Step::Start { tree, .. } | Step::Reload { tree, .. } => vec![Act::Unclear, Act::Start(*tree)],
+        Step::Launch { .. } => vec![Act::Launch],
         Step::Probe { tree, check, timeout, if_passed, if_failed, .. } => vec![Act::Probe {
             tree: *tree,
             check: check.clone(),

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tidelock::decide::STARTS;
 use tidelock::decide::model::{
-    Cause, Heal, Hold, Memory, Orphan, Outcome, Pass, Phase, Pin, Recipe, Record, Retry, Rollback, Run, Said,
-    Setup, Space, Step, Trial, Trouble, TroubleKind, Until,
+    Cause, Device, Heal, Hold, Memory, Orphan, Outcome, Pass, Phase, Pin, Recipe, Record, Retry, Rollback,
+    Run, Said, Setup, Space, Step, Trial, Trouble, TroubleKind, Until,
 };
+use tidelock::decide::{self, STARTS};
 use tidelock_protocol::desired::Tuning;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::time::Timestamp;
@@ -190,7 +190,7 @@ impl World {
                         (one.settings.started, one.settings.tried) = (None, None);
                         // The service manager reads the unit files before anything runs.
                         one.known = one.units();
-                        state.stage = if self.guard { Stage::Booting } else { Stage::Running };
+                        state.stage = if self.guard { Stage::Booting } else { self.after_boot() };
                         state
                     })
                 })
@@ -210,6 +210,9 @@ impl World {
             one.memory = Memory::default();
             (agent.take)().iter().for_each(|call| one.disk.call(call));
         }
+        if state.stage == Stage::Running {
+            state.stage = self.after_boot();
+        }
         settle(&mut state);
         state
     }
@@ -221,6 +224,10 @@ impl World {
             Stage::Booting => match (agent.at_boot)(&device, self.now()) {
                 Some(step) => step,
                 None => return self.boots(state),
+            },
+            Stage::Launching => match (agent.at_launch)(&device, self.now()) {
+                Some(step) => step,
+                None => return self.launches(state, &device),
             },
             Stage::Running => (agent.next)(&self.wanted(state, &device), &device, self.now()),
         };
@@ -259,10 +266,13 @@ impl World {
     /// The service manager starts what the links name.
     fn boots(&self, state: &State) -> Moved {
         let mut now = state.clone();
-        now.stage = Stage::Running;
+        now.stage = self.after_boot();
         let mut survives = true;
         for place in 0..now.apps.len() {
             now.apps[place].memory = Memory::default();
+            if self.itself() == Some(place) {
+                continue;
+            }
             now.apps[place].foreign |=
                 now.apps[place].linked().is_none() && !now.apps[place].known.is_empty();
             if let Some(tree) = now.apps[place].linked().filter(|_| !now.apps[place].known.is_empty()) {
@@ -278,6 +288,33 @@ impl World {
         let mut ends = if survives { vec![now.clone()] } else { cut() };
         ends.iter_mut().for_each(settle);
         Moved { what: "the apps start".into(), step: None, acts: Vec::new(), ends }
+    }
+
+    /// What a new process of the agent begins as.
+    fn after_boot(&self) -> Stage {
+        if self.itself().is_some() { Stage::Launching } else { Stage::Running }
+    }
+
+    /// The launcher becomes what it is to run; one that hangs is killed, one that dies is started again.
+    fn launches(&self, state: &State, device: &Device) -> Moved {
+        let mut now = state.clone();
+        now.stage = Stage::Running;
+        now.apps.iter_mut().for_each(|one| one.memory = Memory::default());
+        if let Some(place) = self.itself() {
+            let one = &mut now.apps[place];
+            one.run = Run::Stopped;
+            if let Some((tree, _)) = decide::to_launch(&device.apps[&self.fleet.apps[place].0]) {
+                self.start(one, place, tree);
+            }
+            let dies = matches!(one.run, Run::Started { tree, .. }
+                if self.behaviour(place, &tree) == Some(Behaviour::Hangs));
+            let dies = dies || one.run == Run::Unclear;
+            if dies {
+                (one.run, now.stage) = (Run::Stopped, Stage::Launching);
+            }
+        }
+        settle(&mut now);
+        Moved { what: "the agent starts".into(), step: None, acts: Vec::new(), ends: vec![now] }
     }
 
     /// Does one act; false when it takes the machine down.
@@ -330,8 +367,18 @@ impl World {
             Act::Unclear => one.run = Run::Unclear,
             Act::Stop(_) => one.run = Run::Stopped,
             Act::Start(tree) => return self.start(one, place, *tree),
+            Act::Launch => {
+                one.run = Run::Stopped;
+                state.apps.iter_mut().for_each(|one| one.memory = Memory::default());
+                state.stage = Stage::Launching;
+            }
             Act::Probe { tree, check, passes, timeout } => {
-                let behaviour = self.behaviour(place, tree);
+                let behaviour = match one.run {
+                    // The agent itself is asked whichever it is; the packaged one is good.
+                    Run::Started { tree, .. } if self.itself() == Some(place) => self.behaviour(place, &tree),
+                    _ if self.itself() == Some(place) => Some(Behaviour::Good),
+                    _ => self.behaviour(place, tree),
+                };
                 let one = &mut state.apps[place];
                 let passed = behaviour == Some(Behaviour::Good) && !outage && one.settings.now != BAD;
                 one.memory.said.insert(check.clone(), said(passed, if passed { passes.0 } else { passes.1 }));
@@ -348,7 +395,7 @@ impl World {
 
     fn start(&self, one: &mut One, place: usize, tree: Digest) -> bool {
         one.settings.started = Some(one.settings.now.clone());
-        one.foreign |= self.guard && one.known != units(Some(tree));
+        one.foreign |= self.guard && self.itself() != Some(place) && one.known != units(Some(tree));
         let newest = one.committed().into_iter().next();
         let passed = |trial: &Trial| {
             newest.is_some_and(|newest| newest.serial == trial.serial && newest.setup.is(&trial.to))
@@ -360,7 +407,10 @@ impl World {
             Some(Behaviour::StartFails) => {
                 one.memory.said.insert(Recipe::START.into(), said(false, 0));
             }
-            Some(Behaviour::Panics) => return false,
+            Some(Behaviour::Panics) => {
+                one.run = Run::Unclear;
+                return false;
+            }
             _ => one.run = Run::Started { tree, at: NOW.boot },
         }
         true

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidelock::decide::model::{
-    App, Care, Check, Committed, Device, File, Files, Hold, Mode, Offer, Orphan, Pin, Recipe, Record, Space,
-    Starter, Trial, Units, Wanted,
+    App, Care, Check, Committed, Device, File, Files, Hold, Mode, Offer, Orphan, Pin, Process, Recipe,
+    Record, Space, Starter, Trial, Units, Wanted,
 };
 use tidelock::decide::want::{Me, Signed, want};
 use tidelock_protocol::desired::{self, Build, Choice, Desired, IndexTarget, Release, Tuning};
@@ -82,6 +82,8 @@ impl World {
     pub fn device(&self, state: &State) -> Device {
         let apps = self.fleet.apps.iter().zip(&state.apps).enumerate();
         Device {
+            // Begun long enough ago for every deadline.
+            process: Process::Daemon { since: NOW.boot - Duration::from_secs(600) },
             mode: if self.terms.observe { Mode::Observe } else { Mode::Apply },
             free: Space { bytes: if self.terms.full { 0 } else { 1 << 30 }, inodes: 1 << 20 },
             keep: 0,
@@ -148,8 +150,10 @@ impl World {
             && state.apps[app].settings.now != BAD
     }
 
-    fn starter(&self) -> Starter {
-        if self.guard { Starter::Manager } else { Starter::Agent }
+    fn recipe(&self, place: usize, behaviour: Option<Behaviour>) -> Result<Recipe, String> {
+        let itself = self.itself() == Some(place);
+        let starter = if self.guard || itself { Starter::Manager } else { Starter::Agent };
+        recipe(behaviour, starter, if itself { Recipe::POLL } else { "http" })
     }
 
     fn app(&self, place: usize, one: &One) -> App {
@@ -163,7 +167,7 @@ impl World {
             match (name, content) {
                 (Name::Sealed(tree), _) => {
                     app.sealed.push(tree);
-                    app.recipes.insert(tree, recipe(self.behaviour(place, &tree), self.starter()));
+                    app.recipes.insert(tree, self.recipe(place, self.behaviour(place, &tree)));
                 }
                 (Name::Staged(tree), _) => app.staged.push(tree),
                 (Name::Link, Content::Link(tree)) => app.current = Some(*tree),
@@ -183,7 +187,8 @@ impl World {
                 _ => {}
             }
         }
-        if self.guard && app.current.is_none_or(|tree| app.sealed.contains(&tree)) {
+        let has_units = self.guard && self.itself() != Some(place);
+        if has_units && app.current.is_none_or(|tree| app.sealed.contains(&tree)) {
             app.units = match one.known == one.units() && one.known == units(app.current) {
                 true if one.known.is_empty() => Units::None,
                 true => Units::Placed,
@@ -269,13 +274,13 @@ impl One {
     }
 }
 
-fn recipe(behaviour: Option<Behaviour>, starter: Starter) -> Result<Recipe, String> {
+fn recipe(behaviour: Option<Behaviour>, starter: Starter, asked: &str) -> Result<Recipe, String> {
     if behaviour == Some(Behaviour::Unusable) {
         return Err("unusable".into());
     }
-    let definition = Digest::of(b"http");
+    let definition = Digest::of(asked.as_bytes());
     let check = Check { definition, grace: 0, interval: 1, deadline: 2, successes: 1 };
-    let checks = BTreeMap::from([("http".to_owned(), check)]);
+    let checks = BTreeMap::from([(asked.to_owned(), check)]);
     Ok(Recipe {
         starter,
         start: Digest::of(b"start"),

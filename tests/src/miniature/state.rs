@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use tidelock::decide;
-use tidelock::decide::model::{Cause, Device, Hold, Memory, Run, Settings, Setup, Step, Wanted};
+use tidelock::decide::model::{Cause, Device, Hold, Memory, Run, Settings, Setup, Step, Wanted, is_itself};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 use tidelock_protocol::time::Now;
@@ -144,6 +144,17 @@ impl World {
         Self::of(Fleet { apps, wishes: vec![Some((0, None)), Some((1, None))] }, guard, freedom)
     }
 
+    /// The same worlds of the agent as an app of its own.
+    pub fn of_itself(mut self) -> Self {
+        self.fleet.apps[0].0 = name("tidelock");
+        Self::of(self.fleet, self.guard, self.freedom)
+    }
+
+    /// Which of the apps is the agent itself.
+    pub(super) fn itself(&self) -> Option<usize> {
+        self.fleet.apps.iter().position(|(name, _)| is_itself(name))
+    }
+
     /// A world of these apps.
     pub fn of(fleet: Fleet, guard: bool, freedom: Freedom) -> Self {
         let manifests = manifests(&fleet);
@@ -187,6 +198,8 @@ pub struct Agent {
     pub next: fn(&Wanted, &Device, Now) -> Step,
     /// `decide::at_boot`
     pub at_boot: fn(&Device, Now) -> Option<Step>,
+    /// `decide::at_launch`
+    pub at_launch: fn(&Device, Now) -> Option<Step>,
     /// What is done before anything that is found is believed.
     pub take: fn() -> Vec<Call>,
     /// The order of the effects of a step.
@@ -199,6 +212,7 @@ impl Agent {
         look: |device| device,
         next: |wanted, device, now| decide::next(wanted, device, now).0,
         at_boot: decide::at_boot,
+        at_launch: decide::at_launch,
         take: hands::take,
         acts: hands::acts,
     };
@@ -209,6 +223,8 @@ impl Agent {
 pub enum Stage {
     /// Before the apps start: the guard is asked.
     Booting,
+    /// Before the agent itself starts: its launcher is asked.
+    Launching,
     /// The agent is asked.
     Running,
 }

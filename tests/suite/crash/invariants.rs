@@ -3,7 +3,7 @@
 //! Never here: how a state is reached.
 
 use tidelock::decide::STARTS;
-use tidelock::decide::model::{Cause, Ground, Phase, Record, Run, Setback, Step, Trial, Want};
+use tidelock::decide::model::{Cause, Ground, Phase, Record, Run, Setback, Step, Trial, Want, is_itself};
 use tidelock_protocol::digest::Digest;
 use tidelock_tests::miniature::disk::{Content, Kind, Name};
 use tidelock_tests::miniature::{Behaviour, MANY, NOW, One, State, World};
@@ -126,7 +126,7 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
         Step::Unlink { .. } if trial.is_none() && one.orphan().is_none() => Some(ORPHANED),
         Step::Point { .. } | Step::Unlink { .. } => {
             let runs = matches!(one.run, Run::Started { tree, .. } if live.contains_key(&Name::Sealed(tree)));
-            runs.then_some(ORDER)
+            (runs && !is_itself(&world.fleet.apps[place].0)).then_some(ORDER)
         }
         Step::Stop { tree, .. } => {
             let tried = opened.is_some_and(|trial| trial.to.tree == *tree);
@@ -159,6 +159,8 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
             let forgotten = one.orphan().is_some_and(|orphan| world.terms.prune && orphan.since < NOW.wall);
             (!one.committed().is_empty() && !forgotten).then_some(KEPT)
         }
+        // Behind the first release of the agent itself the packaged one waits.
+        Step::Refuse { .. } if is_itself(&world.fleet.apps[place].0) => None,
         Step::Refuse { refusals, .. } => of_refusal(one, trial.as_ref(), &refusals.first()?.ground),
         Step::Defer { setback, .. } => of_deferral(one, trial.as_ref(), setback),
         _ => None,

@@ -44,6 +44,25 @@ fn the_power_may_go_and_the_process_may_die_after_every_effect() {
 }
 
 #[test]
+fn the_agent_replaces_itself_and_whatever_it_becomes_a_working_agent_is_left() {
+    let worlds = |guard| {
+        let one = move |other| {
+            let first = World::first(other, guard, Freedom::POWER);
+            [first.of_itself(), World::update(other, guard, Freedom::POWER).of_itself()]
+        };
+        EVERY.into_iter().flat_map(one)
+    };
+    holds("power, the agent itself", worlds(true));
+    let network = Freedom { kills: false, cuts: false, ..Freedom::NETWORK };
+    for other in [Behaviour::Fails, Behaviour::Good] {
+        let both = [World::update(other, false, network), World::first(other, false, network)];
+        holds("network, the agent itself", both.map(World::of_itself));
+    }
+    let people = World::update(Behaviour::Good, false, Freedom { cuts: false, ..Freedom::PEOPLE });
+    holds("people, the agent itself", [people.of_itself()]);
+}
+
+#[test]
 fn people_may_go_back_and_try_again_at_any_moment() {
     let one = |other| World::update(other, true, Freedom::PEOPLE);
     holds("people", whole_or(&[Behaviour::Good, Behaviour::Fails], 1).map(one));

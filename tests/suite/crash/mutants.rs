@@ -3,6 +3,8 @@
 //!
 //! Never here: the agent itself; a bug is laid over it.
 
+mod launch;
+
 use tidelock::decide;
 use tidelock::decide::model::{
     App, Cause, Committed, Device, Ground, Outcome, Phase, Reason, Refusal, Run, Setback, Step, Trial, Tried,
@@ -30,6 +32,7 @@ fn each_seeded_bug_is_caught_by_the_invariant_that_it_breaks() {
         at_boot(),
         units(),
         settings(),
+        launch::at_launch(),
         effects(),
         orders(),
         people_unheard(),

@@ -4,6 +4,7 @@ mod apps;
 mod commands;
 mod guard;
 mod hooks;
+mod itself;
 mod people;
 mod service;
 mod settings;

@@ -23,6 +23,8 @@ use super::said::{Outcome, Said, Trouble};
 pub struct Device {
     /// Whether it may change anything.
     pub mode: Mode,
+    /// Which process asks.
+    pub process: Process,
     /// What may still be written under the state directory.
     pub free: Space,
     /// Sealed releases that are kept per app besides those in use.
@@ -42,6 +44,23 @@ impl Device {
     pub fn hold_on<'a>(&'a self, app: &'a App, now: Now) -> Option<&'a Hold> {
         [&app.hold, &self.hold].into_iter().flatten().find(|hold| !hold.until.is_over(now))
     }
+}
+
+/// Which process asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Process {
+    /// A command of a person: it comes and goes, and is not what the agent's own app is about.
+    Command,
+    /// The daemon.
+    Daemon {
+        /// Time since boot when it began.
+        since: Duration,
+    },
+}
+
+/// Whether the app called `name` is the agent itself.
+pub fn is_itself(name: &AppName) -> bool {
+    name.as_str() == "tidelock"
 }
 
 /// What the agent may do.
@@ -270,6 +289,13 @@ pub enum Starter {
 impl Recipe {
     /// What the start hook is called among the checks; no check of a release may have this name.
     pub const START: &'static str = "start";
+    /// The check that every release of the agent itself has: a verified poll by the process that is tried.
+    pub const POLL: &'static str = "poll";
+
+    /// What stands behind [`Recipe::POLL`].
+    pub fn poll() -> Check {
+        Check { definition: Digest::of(b"poll"), grace: 0, interval: 10, deadline: 300, successes: 1 }
+    }
 }
 
 /// One check of a release; numbers in seconds, before tuning.

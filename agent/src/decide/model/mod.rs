@@ -13,7 +13,8 @@ mod tests;
 mod words;
 
 pub use device::{
-    App, Care, Check, Device, Memory, Mode, Pass, Recipe, Run, Settings, Space, Starter, Tried, Units,
+    App, Care, Check, Device, Memory, Mode, Pass, Process, Recipe, Run, Settings, Space, Starter, Tried,
+    Units, is_itself,
 };
 pub use goal::{File, Files, Goal, Offer, Want, Wanted};
 pub use reason::{Left, Reason, Why};

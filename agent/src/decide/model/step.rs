@@ -143,6 +143,11 @@ pub enum Step {
         /// Those settings, and what the checks said of them.
         tried: Tried,
     },
+    /// Let the launcher take over this process: the agent itself runs what the link names.
+    Launch {
+        /// The agent's own app.
+        app: AppName,
+    },
     /// Run one check of `tree` once.
     Probe {
         /// Of which app.
@@ -326,6 +331,7 @@ impl Step {
             | Self::Revive { app, .. }
             | Self::Note { app, .. }
             | Self::Try { app, .. }
+            | Self::Launch { app }
             | Self::Probe { app, .. }
             | Self::Commit { app, .. }
             | Self::Back { app, .. }

@@ -41,11 +41,8 @@ impl fmt::Display for Step {
                 }
                 Some(_) => write!(f, "{app}: the changed settings are not good"),
             },
+            Self::Launch { app } => write!(f, "{app}: let the launcher take this process over"),
             Self::Probe { app, check, .. } => write!(f, "{app}: run the check {check}"),
-            Self::Commit { app, committed } => match committed.first() {
-                Some(newest) => write!(f, "{app}: commit {}", newest.setup),
-                None => write!(f, "{app}: commit nothing"),
-            },
             Self::Back { app, trial } => write!(f, "{app}: record the way back from {}", trial.to),
             Self::Close { app } => write!(f, "{app}: close the trial"),
             Self::Inspect { app, tree, from, .. } => {
@@ -64,6 +61,7 @@ impl fmt::Display for Step {
             | Self::Decline { .. }
             | Self::Forget { .. }
             | Self::Prune { .. }
+            | Self::Commit { .. }
             | Self::Discard { .. } => at_an_end(self, f),
         }
     }
@@ -96,6 +94,10 @@ fn at_an_end(step: &Step, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "{app}: remove tree {}, which nothing needs", tree.short())
         }
         Step::Discard { app, tree } => write!(f, "{app}: remove the unfinished tree {}", tree.short()),
+        Step::Commit { app, committed } => match committed.first() {
+            Some(newest) => write!(f, "{app}: commit {}", newest.setup),
+            None => write!(f, "{app}: commit nothing"),
+        },
         Step::Refuse { app, refusals, .. } => match refusals.first() {
             Some(newest) => write!(f, "{app}: refuse {}", newest.setup),
             None => write!(f, "{app}: refuse nothing"),

@@ -39,6 +39,7 @@ fn ask(app: &App, want: &Want, now: Now) -> Option<Decision> {
     let free = Space { bytes: 1, inodes: 1 };
     let apps = BTreeMap::from([(name.clone(), app.clone())]);
     let device = Device {
+        process: crate::decide::model::Process::Command,
         mode: Mode::Apply,
         free,
         keep: 0,

@@ -45,7 +45,16 @@ impl Case {
         let care = Care { every: Duration::from_secs(86_400), heal: true };
         let apps = BTreeMap::from([(web(), App::default())]);
         Self {
-            device: Device { mode: Mode::Apply, free, keep: 0, care, seed: 0, hold: None, apps },
+            device: Device {
+                mode: Mode::Apply,
+                process: crate::decide::model::Process::Command,
+                free,
+                keep: 0,
+                care,
+                seed: 0,
+                hold: None,
+                apps,
+            },
             desired,
             offers: BTreeMap::from([(web(), offer)]),
             unanswered: BTreeMap::new(),
