@@ -74,7 +74,8 @@ impl World {
             }
             self.people_come(state, place, &mut add);
             let others = ["", "good", BAD].into_iter().filter(|settings| *settings != one.settings.now);
-            for settings in others.filter(|_| self.freedom.owner) {
+            // Settings that break a trial and are mended before its way back has ended cannot be told from a bad release.
+            for settings in others.filter(|_| self.freedom.owner && one.record(Kind::Trial).is_none()) {
                 add(format!("{name}: the owner sets {settings:?}"), &|state| {
                     state.apps[place].settings.now = settings.to_owned();
                 });
