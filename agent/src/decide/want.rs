@@ -158,16 +158,16 @@ fn goal(choice: &Choice, signed: Signed<'_>, name: &AppName, me: Me<'_>, app: &A
     if app.committed_as(&goal.setup).is_some() && (counter.is_some() || choice.floor == 0) {
         return Want::Be(goal);
     }
-    if let (None, Some(message)) = (offer, signed.unanswered.get(name)) {
-        return stay(Reason::Fetch { message: message.clone() });
-    }
-    if offer.is_none() {
-        return stay(Reason::Disagreed { wanted: goal.setup });
-    }
+    // Roles that have expired are why nobody answered, too.
     match (signed.expired, now.trusted) {
-        (false, _) => Want::Be(goal),
-        (true, true) => stay(Reason::Expired),
-        (true, false) => stay(Reason::Clock),
+        (false, _) => {}
+        (true, true) => return stay(Reason::Expired),
+        (true, false) => return stay(Reason::Clock),
+    }
+    match (offer, signed.unanswered.get(name)) {
+        (Some(_), _) => Want::Be(goal),
+        (None, Some(message)) => stay(Reason::Fetch { message: message.clone() }),
+        (None, None) => stay(Reason::Disagreed { wanted: goal.setup }),
     }
 }
 

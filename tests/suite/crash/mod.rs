@@ -45,7 +45,7 @@ fn holds(what: &str, worlds: impl IntoIterator<Item = World>) {
 fn the_power_may_go_and_the_process_may_die_after_every_effect() {
     let worlds = |all: &[Behaviour], guard, freedom| {
         let one = move |other| [World::first(other, guard, freedom), World::update(other, guard, freedom)];
-        all.to_vec().into_iter().flat_map(one)
+        all.iter().copied().flat_map(one).collect::<Vec<_>>()
     };
     holds("power, agent starts the apps", worlds(&EVERY, false, Freedom::POWER));
     // Units are files of their own: with kills as well, these worlds have ten times the states.

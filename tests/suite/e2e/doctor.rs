@@ -60,13 +60,13 @@ impl Drop for Over {
 fn a_state_directory_that_forgets_is_seen() {
     let site = well("doctor-memory");
     let state = site.device.root().join("var/lib/tidelock");
-    let memory = Over::mount(&["-t", "tmpfs", "-o", "size=128m", "tmpfs"], &state);
+    let memory = Over::mount(&["-t", "tmpfs", "-o", "size=128m,mode=755", "tmpfs"], &state);
     let said = acts(&site, "file system", &[]);
     assert!(said.contains("(tmpfs)") && said.contains("mount a partition"), "{said}");
     drop(memory);
-    let small = Over::mount(&["-t", "tmpfs", "-o", "size=8m", "tmpfs"], &state);
+    let small = Over::mount(&["-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs"], &state);
     let said = acts(&site, "disk", &["file system"]);
-    assert!(said.contains("7 MiB") && said.contains("make room"), "{said}");
+    assert!(said.contains("8 MiB") && said.contains("make room"), "{said}");
     drop(small);
     let layer = |name: &str| {
         let path = site.room.join(name);

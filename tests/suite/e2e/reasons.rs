@@ -358,7 +358,8 @@ fn down() {
 fn written_into(name: &str) -> (Stage, Device) {
     let stage = settled(name);
     let clock = stage.scratch.join("clock");
-    fs::write(&clock, "2040-01-01T12:00:00Z synchronised\n").unwrap();
+    let later = run("date", &["-u", "-d", "+2 days", "+%Y-%m-%dT%H:%M:%SZ synchronised"]);
+    fs::write(&clock, later).unwrap();
     let device = Device::new(stage.device.root(), Ours::AgentWithTestClock)
         .with("TIDELOCK_TEST_CLOCK", clock.display().to_string());
     let page = stage.device.app("web").join("current/tree/page");
@@ -392,7 +393,7 @@ fn healing() {
 #[test]
 fn settings_and_degraded() {
     let stage = Stage::with("reasons-settings", &[("web", &[("good", "")])]);
-    let recipe = RECIPE.replace("test -e good", "test -z \"$BROKEN\"");
+    let recipe = RECIPE.replace("test -e good", "test -z $BROKEN");
     stage.change("web", "release.toml", Some(&recipe));
     ends(&stage, "synced");
     let own = stage.device.root().join("etc/tidelock/apps/web.env");
