@@ -455,7 +455,8 @@ fn witness(one: &mut One, step: &Step) {
         } => {
             one.left = Some(to.clone());
         }
-        Step::Forget { .. } => one.left = None,
+        // With an app that was deleted goes everything that was known of it.
+        Step::Forget { .. } | Step::Erase { .. } => one.left = None,
         Step::Defer { setback, .. } => {
             let before = one.deferred.take().filter(|before| before.setup.is(&setback.setup));
             let times =
