@@ -1,6 +1,10 @@
-//! What can be seen only on a real machine that boots: systemd, a kernel that can panic, a plug that can be pulled.
+//! The agent on a real machine that boots: systemd, a kernel that can panic, a plug that can be pulled.
 //!
 //! Most tests begin on a machine that has just booted, restored within a second or two; only those that are about boots
 //! take the time of one.
 
+mod boots;
+mod clocks;
 mod rig;
+mod stage;
+mod updates;

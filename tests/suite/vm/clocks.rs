@@ -1,0 +1,28 @@
+//! Wrong clocks, with the agent as it ships and no time service.
+
+use tidelock_tests::power::Loss;
+
+use super::stage::{GOOD, Stage};
+
+#[test]
+fn clocks_that_say_1970_or_2100_keep_nobody_from_an_update() {
+    let mut stage = Stage::new("clocks");
+    stage.machine.set_clock(Some("1970-01-02T00:00:00"));
+    stage.arrives(1);
+    stage.publish(2, GOOD);
+    stage.arrives(2);
+    assert_eq!(stage.machine.run("date --utc +%Y").stdout, "1970\n");
+    stage.machine.run("systemctl enable tidelock.service tidelock-guard.service").well();
+    let before = stage.machine.boot();
+    stage.machine.run("sync").well();
+    stage.machine.power_off(Loss::Everything);
+    stage.publish(3, GOOD);
+    stage.machine.power_on(Some("2100-01-01T00:00:00"));
+    stage.machine.has_booted_since(&before);
+    assert_eq!(stage.machine.run("date --utc +%Y").stdout, "2100\n");
+    stage.comes_to(2);
+    stage.poke();
+    stage.comes_to(3);
+    stage.becomes("Synced Healthy");
+    stage.is_well();
+}
