@@ -1,4 +1,5 @@
-//! Our own programs, built by cargo when a suite asks for them, in the profile that the suite was built in.
+//! Our own programs, built by cargo when a suite asks for them: in the profile that the suite was built in, and the agent
+//! also as it ships.
 //!
 //! Never here: programs of somebody else's (`program`).
 
@@ -13,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 pub enum Ours {
     /// `tidelock`
     Agent,
+    /// `tidelock`, small and fast, as devices get it.
+    AgentAsShipped,
     /// `tidelock`, with a clock that is read from a file.
     AgentWithTestClock,
     /// `tidelock`, which writes down its durable effects.
@@ -38,14 +41,18 @@ impl Ours {
 
     fn build(self) -> PathBuf {
         let (package, name, feature) = match self {
-            Self::Agent => ("tidelock", "tidelock", None),
+            Self::Agent | Self::AgentAsShipped => ("tidelock", "tidelock", None),
             Self::AgentWithTestClock => ("tidelock", "tidelock", Some("test-clock")),
             Self::AgentWithTrace => ("tidelock", "tidelock", Some("trace")),
             Self::Server => ("tidelock-server", "tidelock-server", None),
             Self::Demo => ("tidelock-tests", "demo", None),
             Self::DemoWeb => ("tidelock-tests", "demo-web", None),
         };
-        let directory = directory();
+        let directory = match self {
+            Self::AgentAsShipped => directory().with_file_name("agent"),
+            _ => directory(),
+        };
+        std::fs::create_dir_all(&directory).unwrap();
         let kept = directory.join(format!("suite-{name}-{}", feature.unwrap_or("plain")));
         // Builds of one program with other features take the same name in turn: one at a time, each copied away.
         let lock = File::create(directory.join("suite-programs.lock")).unwrap();

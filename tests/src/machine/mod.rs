@@ -1,7 +1,8 @@
 //! A virtual machine with a real kernel, a real systemd, and a plug that can be pulled. It begins as it was right after a
 //! boot, within a second or two; commands go through an agent inside, without any network.
 //!
-//! The journal of the guest and whatever its kernel says are kept in `target/tests-run/vm/logs/NAME.console`.
+//! The journal of the guest and whatever its kernel says are kept in `target/tests-run/vm/logs/NAME.console`, what it was
+//! asked to run, and how long that took, in `NAME.commands`.
 //!
 //! Never here: our own programs, or what is expected of them.
 
@@ -65,6 +66,7 @@ impl Machine {
     /// When there is no qemu, or it does not work.
     pub fn restored(name: &str) -> Self {
         let image = Image::get();
+        let begun = Instant::now();
         let mut machine = Self::new(name, image.clone(), &image.disk());
         let server = nbd::Server::start(machine.disk.clone(), &machine.socket());
         machine.server = Some(server);
@@ -73,6 +75,7 @@ impl Machine {
             machine.monitor().ask("query-status", json!({})).unwrap()["status"] == "running"
         });
         machine.set_clock(None);
+        machine.note(begun, "(restored)", 0);
         machine
     }
 
@@ -82,8 +85,8 @@ impl Machine {
         for (disk, size) in [("cargo", CARGO), ("data", DATA)] {
             fs::File::create(place.join(disk)).unwrap().set_len(size).unwrap();
         }
-        drop(fs::remove_file(console(name)));
-        fs::create_dir_all(console(name).parent().unwrap()).unwrap();
+        ["console", "commands"].iter().for_each(|kind| drop(fs::remove_file(log(name, kind))));
+        fs::create_dir_all(image::place().join("logs")).unwrap();
         let disk = power::shared(Disk::over(base).unwrap());
         Self { name: name.to_owned(), image, qemu: None, server: None, disk, place }
     }
@@ -101,7 +104,7 @@ impl Machine {
             speed: self.image.speed,
             image: &self.image.directory,
             place: self.place.path(),
-            console: console(&self.name),
+            console: log(&self.name, "console"),
             root,
             data: self.place.join("data"),
             cargo: self.place.join("cargo"),
@@ -204,7 +207,17 @@ impl Machine {
     /// # Panics
     /// When the guest does not answer, or the command does not end.
     pub fn run(&self, command: &str) -> Ran {
-        self.try_run(command, PATIENCE).unwrap_or_else(|error| panic!("{}: {command}: {error}", self.name))
+        let begun = Instant::now();
+        let ran = self.try_run(command, PATIENCE);
+        self.note(begun, command, ran.as_ref().map_or(-1, |ran| ran.code));
+        ran.unwrap_or_else(|error| panic!("{}: {command}: {error}", self.name))
+    }
+
+    /// Writes down what was asked of the guest.
+    fn note(&self, begun: Instant, what: &str, code: i32) {
+        let mut log =
+            fs::OpenOptions::new().append(true).create(true).open(log(&self.name, "commands")).unwrap();
+        writeln!(log, "{:6.1} s  {code}  {what}", begun.elapsed().as_secs_f64()).unwrap();
     }
 
     /// Starts a command of the guest's shell a second from now, and does not wait for it: it may well be the last thing
@@ -224,10 +237,12 @@ impl Machine {
     /// # Panics
     /// When it does not in time.
     pub fn until(&self, what: &str, command: &str) {
-        let end = Instant::now() + PATIENCE;
+        let begun = Instant::now();
+        let end = begun + PATIENCE;
         loop {
             let ran = self.try_run(command, Duration::from_secs(5));
             if ran.as_ref().is_ok_and(|ran| ran.code == 0) {
+                self.note(begun, what, 0);
                 return;
             }
             assert!(Instant::now() < end, "this was to be, and is not: {what}; {command}: {ran:?}");
@@ -297,7 +312,7 @@ impl Machine {
 
     /// What its console has shown, since it was restored: its journal, and what its kernel said.
     pub fn console(&self) -> String {
-        String::from_utf8_lossy(&fs::read(console(&self.name)).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&fs::read(log(&self.name, "console")).unwrap_or_default()).into_owned()
     }
 
     fn monitor(&self) -> Talk {
@@ -324,14 +339,14 @@ impl Drop for Machine {
         if std::thread::panicking() {
             let said = self.console();
             let lines: Vec<&str> = said.lines().collect();
-            eprintln!("the end of {}:", console(&self.name).display());
+            eprintln!("the end of {}:", log(&self.name, "console").display());
             lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("  {line}"));
         }
     }
 }
 
-fn console(name: &str) -> PathBuf {
-    image::place().join(format!("logs/{name}.console"))
+fn log(name: &str, kind: &str) -> PathBuf {
+    image::place().join(format!("logs/{name}.{kind}"))
 }
 
 fn decoded(text: &Value) -> Vec<u8> {

@@ -2,11 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use tidelock_tests::authority::Authority;
 use tidelock_tests::machine::{Item, Machine};
-use tidelock_tests::program::{find, output};
 use tidelock_tests::programs::Ours;
 use tidelock_tests::scratch::Scratch;
 use tidelock_tests::served::Served;
@@ -52,7 +50,7 @@ impl Stage {
         fs::create_dir_all(fleet.out()).unwrap();
         let served = Served::start(&fleet.out(), Some(&authority.server("server"))).unwrap();
         let machine = Machine::restored(name);
-        machine.bring(&package(&room, &authority));
+        machine.bring(&package(&authority));
         machine.run("echo web:x:990:990::/:/usr/sbin/nologin >>/etc/passwd; systemctl daemon-reload").well();
         fleet.want(&["web"]);
         let stage = Self { machine, fleet, _served: served, _room: room };
@@ -182,17 +180,15 @@ WantedBy=multi-user.target
 }
 
 /// What a package installs, and what the owner of the device sets.
-fn package(room: &Scratch, authority: &Authority) -> Vec<Item> {
+fn package(authority: &Authority) -> Vec<Item> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let stripped = room.join("tidelock");
-    output(Command::new(find("strip")).arg("-o").arg(&stripped).arg(Ours::Agent.path()));
     let file = |path: &str, mode, contents| Item { path: path.into(), mode, contents };
     let unit = |name: &str| {
         let contents = fs::read(repository.join("systemd").join(name)).unwrap();
         file(&format!("/usr/lib/systemd/system/{name}"), 0o644, contents)
     };
     vec![
-        file("/usr/bin/tidelock", 0o755, fs::read(stripped).unwrap()),
+        file("/usr/bin/tidelock", 0o755, fs::read(Ours::AgentAsShipped.path()).unwrap()),
         unit("tidelock.service"),
         unit("tidelock-guard.service"),
         file("/etc/tidelock/ca.pem", 0o644, fs::read(authority.certificate()).unwrap()),
@@ -207,9 +203,8 @@ fn package(room: &Scratch, authority: &Authority) -> Vec<Item> {
 /// A command that ends well where `web` runs in `version`: its service, its files, its unit.
 fn is_running(version: u32) -> String {
     format!(
-        "systemctl show --property=ActiveState,Description {SERVICE}; cat /run/web/version; \
-         systemctl is-active --quiet {SERVICE} && [ \"$(cat /run/web/version)\" = {version} ] && \
-         [ \"$(systemctl show --property=Description --value {SERVICE})\" = 'web in version {version}' ]"
+        "said=$(systemctl show --property=ActiveState,Description {SERVICE}; cat /run/web/version); echo \"$said\"; \
+         [ \"$(echo \"$said\" | grep -cxE 'ActiveState=active|Description=web in version {version}|{version}')\" = 3 ]"
     )
 }
 

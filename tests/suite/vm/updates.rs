@@ -22,7 +22,7 @@ fn an_app_is_installed_updated_held_and_taken_back_from_releases_that_fail() {
     hold.well();
     stage.publish(3, GOOD);
     stage.tidelock("update");
-    stage.runs(2, "OutOfSync Healthy");
+    stage.runs(2, "OutOfSync Suspended");
     let why = stage.tidelock("why web").stdout;
     assert!(why.contains("an inventory") && why.contains("ada"), "{why}");
     stage.tidelock("resume web").well();
@@ -51,7 +51,7 @@ fn an_app_is_installed_updated_held_and_taken_back_from_releases_that_fail() {
 #[test]
 fn an_app_that_is_root_cannot_write_into_its_release_and_what_was_changed_is_healed() {
     let stage = Stage::new("root");
-    let service = "echo dirt >version 2>/run/web/said; exec sleep infinity";
+    let service = "{ echo dirt >version; } 2>/run/web/said; exec sleep infinity";
     stage.publish(2, Made { service, user: "root", ..GOOD });
     stage.arrives(2);
     let said = stage.machine.run("cat /run/web/said").stdout;
