@@ -36,8 +36,8 @@ pub struct Desired {
     pub apps: BTreeMap<AppName, Vec<Choice>>,
 }
 
-/// The commit that a manifest was made from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a manifest was made from: the commit of a `git` environment, the pipeline and token of a `push` environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Full commit id.
     #[serde(default)]
@@ -54,6 +54,15 @@ pub struct Source {
     /// The branch it was read from.
     #[serde(default)]
     pub branch: String,
+    /// Who signed the commit, where the publisher requires signed commits and verified it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub signer: String,
+    /// The pipeline that pushed it, in its own words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pipeline: String,
+    /// The name of the token that it was pushed with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub token: String,
 }
 
 /// What one app should be on the devices that `selector` picks.

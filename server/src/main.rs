@@ -14,6 +14,9 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Init(arguments) => cli::init(&arguments),
         Command::Publish(arguments) => cli::publish(&arguments),
+        Command::Validate(arguments) => cli::validate(&arguments),
+        Command::Plan(arguments) => cli::plan(&arguments),
+        Command::Promote(arguments) => cli::promote(&arguments),
         Command::Expiring(arguments) => cli::expiring(&arguments),
         Command::Serve(arguments) => serve(&arguments),
     };

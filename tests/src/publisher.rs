@@ -54,6 +54,7 @@ impl Room {
             out: self.fleet.out(),
             state: self.fleet.state(),
             accept_rewrite: None,
+            signers: None,
             require_sync: false,
         }
     }

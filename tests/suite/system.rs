@@ -9,6 +9,7 @@ mod power;
 mod remote;
 mod rig;
 mod server_service;
+mod signed;
 mod ssh;
 mod systemd;
 mod tars;

@@ -3,7 +3,6 @@
 
 use std::io::{self, Read};
 
-use flate2::bufread::GzDecoder;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use tar::{Archive, EntryType};
 use tidelock_protocol::digest::{Digest, Hasher};
@@ -11,10 +10,10 @@ use tidelock_protocol::index::{
     BUNDLE_HEAD, Block, Blocks, Contents, DEFLATE_END, Listing, Summary, bundle_tail,
 };
 use tidelock_protocol::layout::{Layout, content_length};
-use tidelock_protocol::limits::INDEX_INFLATED_BYTES;
 use tidelock_protocol::tree::{Entry, Kind};
 
 use super::Error;
+use super::compare::inflated;
 
 /// Checks that `bundle` (a `.tar.gz`, from its first byte) is what `index` (as served) says, that its tree digest is
 /// `tree`, and gives the sums.
@@ -25,12 +24,7 @@ use super::Error;
 /// # Errors
 /// The first difference: it must not be signed then.
 pub fn check(index: &[u8], bundle: impl Read, tree: &Digest) -> Result<Summary, Error> {
-    let mut text = Vec::new();
-    let mut gzip = GzDecoder::new(index);
-    gzip.by_ref().take(INDEX_INFLATED_BYTES + 1).read_to_end(&mut text).map_err(Error::ReadBack)?;
-    if !gzip.into_inner().is_empty() {
-        return Err(Error::Disagree("bytes follow the end of the index".into()));
-    }
+    let text = inflated(index)?;
     let summary = Contents::open(&text[..], &text[..]).and_then(Contents::finish).map_err(Error::Tree)?;
     if summary.tree != *tree {
         return Err(Error::Disagree(format!("its tree digest is {}, expected {tree}", summary.tree)));

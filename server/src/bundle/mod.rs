@@ -3,6 +3,7 @@
 //! Never here: where the files come from (`git`), names and signatures of targets (`publish`).
 
 mod check;
+mod compare;
 mod compress;
 mod header;
 mod pack;
@@ -13,6 +14,7 @@ use tidelock_protocol::index;
 use tidelock_protocol::tree::TreePath;
 
 pub use check::check;
+pub use compare::{Cost, compare};
 pub use compress::COMPRESSOR;
 pub use pack::{Packed, Packer};
 

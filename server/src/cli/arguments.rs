@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use tidelock_protocol::names::{AppName, EnvironmentName};
+
 use crate::config;
+use crate::git::Signers;
 use crate::turn::Settings;
 
 /// The branch that is read where none is named.
@@ -31,6 +34,12 @@ pub enum Command {
     Init(Init),
     /// Publish what the fleet repository says now, once.
     Publish(Publish),
+    /// Say everything that is wrong with a commit, for a pull request's check; exit code 1 when something is.
+    Validate(Validate),
+    /// Say what a commit changes for each environment, and what that costs a device.
+    Plan(Plan),
+    /// Have one environment want the very release that another one runs: the change in Git that says so.
+    Promote(Promote),
     /// List what runs out when; exit code 10 when something does soon, or waits too long for a signature.
     Expiring(Expiring),
     /// Watch the fleet repository, publish, sign anew in time, and serve it all over HTTP or HTTPS.
@@ -76,6 +85,31 @@ pub struct Place {
     /// Refuse to sign while this machine's clock is not synchronised, instead of warning.
     #[arg(long)]
     pub require_sync: bool,
+    /// Whose commits are taken.
+    #[command(flatten)]
+    pub signatures: Signatures,
+}
+
+/// Whose commits are taken.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Signatures {
+    /// Take only commits that are signed by one of those below.
+    #[arg(long)]
+    pub require_signed_commits: bool,
+    /// SSH keys and their owners, as ssh-keygen(1) reads ALLOWED SIGNERS.
+    #[arg(long, value_name = "FILE")]
+    pub allowed_signers: Option<PathBuf>,
+    /// OpenPGP public keys, as `gpg --export` writes them.
+    #[arg(long, value_name = "FILE")]
+    pub keyring: Option<PathBuf>,
+}
+
+impl Signatures {
+    /// As a turn takes them.
+    pub(super) fn signers(&self) -> Option<Signers> {
+        let Self { require_signed_commits, allowed_signers, keyring } = self.clone();
+        require_signed_commits.then_some(Signers { allowed: allowed_signers, keyring })
+    }
 }
 
 /// `publish`
@@ -87,6 +121,79 @@ pub struct Publish {
     /// Take a branch whose history was rewritten, and record why.
     #[arg(long, value_name = "REASON", value_parser = reason)]
     pub accept_rewrite: Option<String>,
+}
+
+/// Which commit to look at; no key is needed for it.
+#[derive(Clone, Debug, Args)]
+pub struct Look {
+    /// The fleet repository: a path, or file://, http(s)://, ssh://, user@host:path.
+    #[arg(long, value_name = "REPO", default_value = ".")]
+    pub fleet: String,
+    /// The branch whose fleet.toml counts.
+    #[arg(long, value_name = "NAME", default_value = BRANCH)]
+    pub branch: String,
+    /// The commit that would be its head, as `git rev-parse` takes it [default: its head].
+    #[arg(long, value_name = "COMMIT")]
+    pub commit: Option<String>,
+    /// The published directory to compare with.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// `validate`
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Which commit.
+    #[command(flatten)]
+    pub look: Look,
+    /// More than one app may be removed from an environment at once.
+    #[arg(long)]
+    pub allow_prune: bool,
+}
+
+/// `plan`
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Which commit.
+    #[command(flatten)]
+    pub look: Look,
+    /// Only this environment.
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<EnvironmentName>,
+    /// As JSON, for programs.
+    #[arg(long, conflicts_with = "markdown")]
+    pub json: bool,
+    /// As Markdown, for a comment on a pull request.
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+/// `promote`
+#[derive(Debug, Args)]
+pub struct Promote {
+    /// The app.
+    pub app: AppName,
+    /// The environment that runs the release.
+    #[arg(long, value_name = "NAME")]
+    pub from: EnvironmentName,
+    /// The environment that shall want it.
+    #[arg(long, value_name = "NAME")]
+    pub to: EnvironmentName,
+    /// The fleet repository: a path, or file://, http(s)://, ssh://, user@host:path.
+    #[arg(long, value_name = "REPO", default_value = ".")]
+    pub fleet: String,
+    /// The branch on which the change is made.
+    #[arg(long, value_name = "NAME", default_value = BRANCH)]
+    pub on: String,
+    /// The published directory, which says what is run.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Commit the change to that branch instead of printing it; a remote repository is pushed to.
+    #[arg(long)]
+    pub commit: bool,
+    /// Commit it to this new branch, for a pull request.
+    #[arg(long, value_name = "NAME", conflicts_with = "commit")]
+    pub branch: Option<String>,
 }
 
 /// `expiring`
@@ -130,6 +237,9 @@ pub struct Serve {
     /// Refuse to sign while this machine's clock is not synchronised, instead of warning.
     #[arg(long)]
     pub require_sync: bool,
+    /// Whose commits are taken.
+    #[command(flatten)]
+    pub signatures: Signatures,
     /// Address and port [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
@@ -147,7 +257,7 @@ pub struct Serve {
 impl Place {
     /// As a turn takes it.
     pub fn settings(&self, accept_rewrite: Option<String>) -> Settings {
-        let Self { fleet, branch, keys, out, state, require_sync } = self;
+        let Self { fleet, branch, keys, out, state, require_sync, signatures } = self;
         Settings {
             fleet: fleet.clone(),
             branch: branch.clone(),
@@ -155,6 +265,7 @@ impl Place {
             out: out.clone(),
             state: state.clone(),
             accept_rewrite,
+            signers: signatures.signers(),
             require_sync: *require_sync,
         }
     }

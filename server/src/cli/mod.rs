@@ -6,13 +6,18 @@ mod arguments;
 mod errors;
 mod expiring;
 mod init;
+mod look;
 mod notify;
+mod promote;
 mod serving;
 
 use std::io::{self, Write};
 
-pub use arguments::{Arguments, Command, Expiring, Init, Place, Publish, Serve};
+pub use arguments::{
+    Arguments, Command, Expiring, Init, Look, Place, Plan, Promote, Publish, Serve, Validate,
+};
 pub use errors::Error;
+pub use look::{plan, validate};
 pub use notify::Notify;
 pub use serving::{Serving, serving};
 
@@ -69,6 +74,14 @@ pub fn publish(arguments: &Publish) -> Result<Exit, Error> {
         say(&format!("devices join with: tidelock join URL --root-sha256 {root} --env {environment}"));
     }
     Ok(exit_of(&outcome))
+}
+
+/// Has one environment want what another one runs.
+///
+/// # Errors
+/// There is nothing to promote, or the change cannot be made.
+pub fn promote(arguments: &Promote) -> Result<Exit, Error> {
+    Ok(promote::promote(arguments)?)
 }
 
 /// Lists what runs out when.

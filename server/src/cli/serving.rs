@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::arguments::{BRANCH, Serve};
+use super::arguments::{BRANCH, Serve, Signatures};
 use crate::config::{Problems, Service, service};
 use crate::turn::Settings;
 
@@ -63,8 +63,26 @@ pub enum Error {
 pub fn serving(arguments: &Serve) -> Result<Serving, Error> {
     let path = arguments.config.as_deref().unwrap_or(Path::new(FILE));
     let file = read(path, arguments.config.is_some())?;
-    let Serve { fleet, branch, keys, out, state, require_sync, listen, poll, tls_cert, tls_key, .. } =
-        arguments.clone();
+    let Serve {
+        fleet,
+        branch,
+        keys,
+        out,
+        state,
+        require_sync,
+        signatures,
+        listen,
+        poll,
+        tls_cert,
+        tls_key,
+        ..
+    } = arguments.clone();
+    let signatures = Signatures {
+        require_signed_commits: signatures.require_signed_commits
+            || file.require_signed_commits.unwrap_or(false),
+        allowed_signers: signatures.allowed_signers.or(file.allowed_signers),
+        keyring: signatures.keyring.or(file.keyring),
+    };
     let (fleet, keys) = (fleet.or(file.fleet), keys.or(file.keys));
     let (out, state) = (out.or(file.out), state.or(file.state));
     let said = [fleet.is_some(), keys.is_some(), out.is_some(), state.is_some()];
@@ -80,6 +98,7 @@ pub fn serving(arguments: &Serve) -> Result<Serving, Error> {
         out,
         state,
         accept_rewrite: None,
+        signers: signatures.signers(),
         require_sync: require_sync || file.require_sync.unwrap_or(false),
     };
     Ok(Serving {

@@ -9,7 +9,10 @@
 //! linux-amd64 = "dist/amd64"
 //! linux-arm64 = "dist/arm64"
 //! ```
-//! With neither, its releases are registered by CI.
+//! With neither, its releases are registered by CI. In each case
+//! ```toml
+//! runs_on = ["linux-arm64", "linux-armv7"]    # optional: a release that one of these cannot run is a problem
+//! ```
 
 use std::collections::BTreeMap;
 
@@ -23,6 +26,8 @@ use super::{At, Place, Problems};
 pub struct App {
     /// Where its releases come from.
     pub origin: Origin,
+    /// The platforms that every release must have a bundle for.
+    pub runs_on: Vec<Platform>,
     /// Where that is said.
     pub place: Place,
 }
@@ -49,8 +54,11 @@ pub(super) fn read(path: &str, bytes: &[u8], problems: &mut Problems) -> Option<
         let read: Vec<_> =
             paths.iter().map(|(platform, value)| Some((platform.value.clone(), directory(value)?))).collect();
         let paths = read.into_iter().collect::<Option<BTreeMap<_, _>>>()?;
+        let runs_on = table.optional("runs_on").and_then(|value| value.items("an array of platforms"));
+        let runs_on = runs_on.iter().flatten().filter_map(|value| Some(value.parsed("a platform")?.value));
+        let runs_on = runs_on.collect();
         let origin = if paths.is_empty() { Origin::Registered } else { Origin::Paths(paths) };
-        Some(App { origin, place: table.place() })
+        Some(App { origin, runs_on, place: table.place() })
     })
 }
 

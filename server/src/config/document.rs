@@ -46,11 +46,21 @@ pub(super) fn read<T>(
     problems: &mut Problems,
     read: impl FnOnce(&Table<'_>) -> Option<T>,
 ) -> Option<T> {
+    let before = problems.0.len();
+    read_some(path, bytes, problems, read).filter(|_| problems.0.len() == before)
+}
+
+/// The same, but what could be read beside the problems counts too: so that all that follows from it is looked at as well.
+pub(super) fn read_some<T>(
+    path: &str,
+    bytes: &[u8],
+    problems: &mut Problems,
+    read: impl FnOnce(&Table<'_>) -> Option<T>,
+) -> Option<T> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count();
-            problems.add(Place { file: path.to_owned(), line }, "is not UTF-8");
+            problems.add(place(path, &bytes[..error.valid_up_to()]), "is not UTF-8");
             return None;
         }
     };
@@ -69,14 +79,20 @@ pub(super) fn read<T>(
         table.finish();
         value
     };
-    let fine = document.problems.into_inner().move_to(problems);
-    value.filter(|_| fine)
+    problems.0.append(&mut document.problems.into_inner().0);
+    value
+}
+
+/// Where `before` of the file at `path` ends.
+fn place(path: &str, before: &[u8]) -> Place {
+    let last = before.rsplit(|b| *b == b'\n').next().unwrap_or_default();
+    let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+    Place { file: path.to_owned(), line, column: 1 + String::from_utf8_lossy(last).chars().count() }
 }
 
 impl Document<'_> {
     fn place(&self, span: &Range<usize>) -> Place {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        Place { file: self.file.to_owned(), line: 1 + before.iter().filter(|b| **b == b'\n').count() }
+        place(self.file, self.text.as_bytes().get(..span.start).unwrap_or_default())
     }
 
     fn problem(&self, span: Range<usize>, message: String) {

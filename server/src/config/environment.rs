@@ -73,7 +73,7 @@ pub(super) fn read(
     known: &BTreeMap<AppName, App>,
     problems: &mut Problems,
 ) -> Option<Environment> {
-    document::read(path, bytes, problems, |table| {
+    document::read_some(path, bytes, problems, |table| {
         let branch = table.optional("branch").and_then(|value| {
             let text = value.text("the name of a branch")?;
             Some(At { value: text.to_owned(), place: value.place() })

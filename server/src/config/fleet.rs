@@ -16,6 +16,10 @@
 //! [roles.snapshot]                    # one online key
 //! [roles.timestamp]                   # one online key; `resign` instead of half its life
 //!
+//! [retention]
+//! releases = 20                       # newest releases of an app that its role names, besides those that are wanted
+//! grace = "180d"                      # how long files stay that nothing names: longer than any device may sleep
+//!
 //! [environments.prod]
 //! owner = "git"                       # or "push": its state comes from CI
 //! keys = ["anna", "ben"]
@@ -57,6 +61,8 @@ pub struct Fleet {
     pub environments: BTreeMap<EnvironmentName, EnvironmentRole>,
     /// How many of an app's newest releases its role names, besides those that an environment names.
     pub retained: usize,
+    /// How long a file stays published that no role names any more: longer than any device may sleep.
+    pub grace: Duration,
 }
 
 /// Who signs a role.
@@ -137,10 +143,10 @@ pub(super) fn read(path: &str, bytes: &[u8], problems: &mut Problems) -> Option<
         });
         let apps = apps.collect();
         let retained = table.optional("retention").and_then(|value| value.table("a table with `releases`"));
-        let retained = retained.and_then(|table| {
-            let releases = table.optional("releases");
+        let (retained, grace) = retained.map_or((None, None), |table| {
+            let (releases, grace) = (table.optional("releases"), table.optional("grace"));
             table.finish();
-            releases?.number(1, 1000)
+            (releases.and_then(|value| value.number(1, 1000)), grace.and_then(|value| value.duration()))
         });
         format?;
         let (timestamp, resign) = timestamp?;
@@ -156,6 +162,7 @@ pub(super) fn read(path: &str, bytes: &[u8], problems: &mut Problems) -> Option<
             apps,
             environments,
             retained,
+            grace: grace.unwrap_or(Duration::from_secs(180 * DAY)),
         })
     })
 }

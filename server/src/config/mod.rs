@@ -6,8 +6,10 @@
 
 mod app;
 mod document;
+mod edit;
 mod environment;
 mod fleet;
+mod release;
 mod service;
 mod span;
 
@@ -17,8 +19,10 @@ use std::fmt;
 use tidelock_protocol::names::{AppName, EnvironmentName};
 
 pub use app::{App, Origin};
+pub use edit::with_release;
 pub use environment::{Choice, Environment, Wish};
 pub use fleet::{EnvironmentRole, Fleet, Owner, Role};
+pub use release::{Pinned, PinnedBuild, pinned};
 pub use service::{Service, service};
 pub use span::span;
 
@@ -32,6 +36,8 @@ pub struct Place {
     pub file: String,
     /// The line, counted from 1; 0: the file as a whole.
     pub line: usize,
+    /// The character in the line, counted from 1; 0: the line as a whole.
+    pub column: usize,
 }
 
 /// A value and where it stands.
@@ -60,13 +66,15 @@ pub struct Problems(pub Vec<Problem>);
 impl Place {
     /// The file as a whole.
     pub fn of_file(file: impl Into<String>) -> Self {
-        Self { file: file.into(), line: 0 }
+        Self { file: file.into(), ..Self::default() }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line == 0 { f.write_str(&self.file) } else { write!(f, "{}:{}", self.file, self.line) }
+        f.write_str(&self.file)?;
+        let numbers = [self.line, self.column].into_iter().take_while(|number| *number > 0);
+        numbers.into_iter().try_for_each(|number| write!(f, ":{number}"))
     }
 }
 
@@ -81,21 +89,21 @@ impl Problems {
         lines(&self.0)
     }
 
-    /// Moves everything noted here to `all`; whether that was nothing.
-    fn move_to(mut self, all: &mut Problems) -> bool {
-        let fine = self.0.is_empty();
-        all.0.append(&mut self.0);
-        fine
-    }
-
     /// `Ok` when nothing was noted.
     ///
     /// # Errors
     /// Everything noted, in the order of files and lines, each once.
-    pub fn settle(mut self) -> Result<(), Self> {
+    pub fn settle(self) -> Result<(), Self> {
+        let sorted = self.sorted();
+        if sorted.0.is_empty() { Ok(()) } else { Err(sorted) }
+    }
+
+    /// Everything noted, in the order of files and lines, each once.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
         self.0.sort();
         self.0.dedup();
-        if self.0.is_empty() { Ok(()) } else { Err(self) }
+        self
     }
 }
 
@@ -143,7 +151,7 @@ pub fn apps(texts: &Texts, problems: &mut Problems) -> BTreeMap<AppName, App> {
     apps
 }
 
-/// The file `environments/<name>.toml` of one commit.
+/// The file `environments/<name>.toml` of one commit; with problems, what could be read beside them.
 pub fn environment(
     texts: &Texts,
     name: &EnvironmentName,
@@ -179,7 +187,8 @@ pub fn fleet(texts: &Texts, problems: &mut Problems) -> Option<Fleet> {
                 problems.add(
                     place,
                     format!(
-                        "the environment {name} is owned by push: its state comes from CI, not from this file"
+                        "the environment {name} is owned by push, and `tidelock-server push --env {name}` moves it; \
+                         for commits to move it, say owner = \"git\" in fleet.toml, otherwise delete this file"
                     ),
                 );
             }

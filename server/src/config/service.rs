@@ -25,6 +25,12 @@ pub struct Service {
     pub state: Option<PathBuf>,
     /// Whether an unsynchronised clock is a refusal.
     pub require_sync: Option<bool>,
+    /// Whether only signed commits are taken.
+    pub require_signed_commits: Option<bool>,
+    /// SSH keys whose signatures count.
+    pub allowed_signers: Option<PathBuf>,
+    /// OpenPGP keys whose signatures count.
+    pub keyring: Option<PathBuf>,
     /// Address and port.
     pub listen: Option<SocketAddr>,
     /// How often the repository is looked at.
@@ -58,6 +64,9 @@ fn read(file: &Table<'_>) -> Service {
         out: absolute(file, "out"),
         state: absolute(file, "state"),
         require_sync: file.optional("require_sync").and_then(|value| value.flag()),
+        require_signed_commits: file.optional("require_signed_commits").and_then(|value| value.flag()),
+        allowed_signers: absolute(file, "allowed_signers"),
+        keyring: absolute(file, "keyring"),
         listen: file.optional("listen").and_then(|value| address(&value)),
         poll: file.optional("poll").and_then(|value| value.pause()),
         tls_cert: None,
@@ -111,7 +120,12 @@ mod tests {
         let text = include_str!("../../../docs/server.example.toml");
         let mut problems = Problems::default();
         let said = service("server.example.toml", text.as_bytes(), &mut problems).unwrap();
-        let Service { fleet, branch, keys, out, state, require_sync, listen, poll, tls_cert, tls_key } = said;
+        let Service {
+            fleet, branch, keys, out, state, require_sync, listen, poll, tls_cert, tls_key, ..
+        } = said.clone();
+        assert!(
+            said.require_signed_commits.is_some() && said.allowed_signers.is_some() && said.keyring.is_some()
+        );
         assert!(fleet.is_some() && branch.is_some() && keys.is_some() && out.is_some() && state.is_some());
         assert!(require_sync.is_some() && listen.is_some() && tls_cert.is_some() && tls_key.is_some());
         assert_eq!(poll, Some(Duration::from_secs(30)));
@@ -135,13 +149,14 @@ mod tests {
             (5, "`require_sync`: expected true or false"),
             (7, "`fleet`: expected an absolute path, or an address"),
         ] {
-            assert!(said.contains(&format!("s.toml:{line}: {words}")), "{line}: {words}:\n{said}");
+            let has = |one: &str| one.contains(&format!("s.toml:{line}:")) && one.contains(words);
+            assert!(said.lines().any(has), "{line}: {words}:\n{said}");
         }
         assert!(said.contains("`tls_cert` and `tls_key` go together"), "{said}");
     }
 
     #[test]
     fn a_file_that_is_no_toml_is_said_with_its_line() {
-        assert!(wrong("keys = \"/k\"\nout =\n").contains("s.toml:2: "));
+        assert!(wrong("keys = \"/k\"\nout =\n").contains("s.toml:2:"));
     }
 }

@@ -1,6 +1,6 @@
 //! How `git` is started: an environment that asks nobody, runs no hook and ends in time.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -41,19 +41,36 @@ const KEPT: [&str; 9] = [
 pub(super) struct Git {
     directory: PathBuf,
     label: String,
+    /// Variables of its environment besides those of every command.
+    more: Vec<(&'static str, OsString)>,
 }
 
 /// How a command ended and what it wrote.
 pub(super) struct Output {
     pub(super) status: ExitStatus,
     pub(super) stdout: Vec<u8>,
+    /// Its last words, as one line for a message.
     pub(super) said: String,
+    /// All of them, up to a limit.
+    pub(super) lines: String,
 }
 
 impl Git {
     /// The Git directory `directory` (the `.git`, or the bare repository), called `label` in messages.
     pub(super) fn at(directory: &Path, label: &str) -> Self {
-        Self { directory: directory.to_owned(), label: label.to_owned() }
+        Self { directory: directory.to_owned(), label: label.to_owned(), more: Vec::new() }
+    }
+
+    /// The same, with one more variable in its environment.
+    pub(super) fn with(&self, name: &'static str, value: impl Into<OsString>) -> Self {
+        let mut git = self.clone();
+        git.more.push((name, value.into()));
+        git
+    }
+
+    /// Where it is.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// What it is called in messages.
@@ -81,7 +98,10 @@ impl Git {
         }
         let status = child.wait().map_err(|source| self.io(what, source))?;
         match gathered {
-            Ok(Some((stdout, said))) => Ok(Output { status, stdout, said: last_words(&said) }),
+            Ok(Some((stdout, said))) => {
+                let lines = String::from_utf8_lossy(&said).into_owned();
+                Ok(Output { status, stdout, said: last_words(&said), lines })
+            }
             Ok(None) => Err(Error::TimedOut { what, repository: self.label.clone(), limit }),
             Err(source) => Err(self.io(what, source)),
         }
@@ -96,10 +116,11 @@ impl Git {
     ) -> Result<Child, Error> {
         let mut command = base();
         // The publisher reads repositories that belong to the people who write them.
-        let mut safe = std::ffi::OsString::from("safe.directory=");
+        let mut safe = OsString::from("safe.directory=");
         safe.push(&self.directory);
         command.arg("-c").arg(safe);
         command.arg("--git-dir").arg(&self.directory).args(args);
+        command.envs(self.more.iter().map(|(name, value)| (name, value)));
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         command.spawn().map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::NoGit(source),

@@ -9,7 +9,9 @@ mod command;
 mod create;
 mod pick;
 mod repository;
+mod signature;
 mod tree;
+mod write;
 
 use std::io;
 use std::path::PathBuf;
@@ -19,6 +21,7 @@ pub use blobs::{Blob, Blobs};
 pub use create::{available, create};
 pub use pick::{Pick, Published, pick};
 pub use repository::{Commit, ObjectId, Repository};
+pub use signature::{Signature, Signers};
 pub use tree::{Entry, Kind};
 
 /// Why the repository could not be read.

@@ -1,6 +1,6 @@
 //! A repository, local or fetched into a bare cache, and its commits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -39,8 +39,10 @@ pub struct Commit {
 /// A Git repository that is only read.
 #[derive(Debug)]
 pub struct Repository {
-    git: Git,
+    pub(super) git: Git,
     remote: Option<Remote>,
+    /// Heads that branches do not have, but would.
+    pretended: BTreeMap<String, ObjectId>,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl Repository {
             git_directory(path).ok_or_else(|| Error::NotARepository { source_text: source.to_owned() })?;
         let git = Git::at(&directory, source);
         git.ask("open the repository", &["rev-parse", "--git-dir"])?;
-        Ok(Self { git, remote: None })
+        Ok(Self { git, remote: None, pretended: BTreeMap::new() })
     }
 
     fn remote(address: &str, cache: &Path) -> Result<Self, Error> {
@@ -87,12 +89,39 @@ impl Repository {
         let git = Git::at(&directory, &without_password(address));
         // Harmless where it exists, and it mends a cache that was half made.
         git.ask("make its cache", &["init", "--quiet", "--bare"])?;
-        Ok(Self { git, remote: Some(Remote { address: address.to_owned(), fetched: BTreeSet::new() }) })
+        let remote = Some(Remote { address: address.to_owned(), fetched: BTreeSet::new() });
+        Ok(Self { git, remote, pretended: BTreeMap::new() })
+    }
+
+    /// The address of a repository that is fetched.
+    pub(super) fn address(&self) -> Option<&str> {
+        self.remote.as_ref().map(|remote| remote.address.as_str())
     }
 
     /// How messages call it: the source as given, without a password.
     pub fn label(&self) -> &str {
         self.git.label()
+    }
+
+    /// From now on, `commit` (as `git rev-parse` takes it) is the head of `branch` for whoever asks here.
+    ///
+    /// # Errors
+    /// There is no such commit.
+    pub fn pretend(&mut self, branch: &str, commit: &str) -> Result<(), Error> {
+        const WHAT: &str = "find the commit";
+        if !is_branch(branch) {
+            return Err(Error::NotABranch(branch.to_owned()));
+        }
+        self.fetch(branch)?;
+        let name = format!("{commit}^{{commit}}");
+        let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", &name];
+        let found = self.git.run(WHAT, &args, super::command::LOCAL)?;
+        if !found.status.success() {
+            return Err(self.git.failed(WHAT, format!("there is none called {commit:?}")));
+        }
+        let id = self.object_id(WHAT, &found.stdout)?;
+        self.pretended.insert(branch.to_owned(), id);
+        Ok(())
     }
 
     /// The commit at the head of `branch`, fetched first if the repository is remote.
@@ -102,6 +131,9 @@ impl Repository {
     pub fn head(&mut self, branch: &str) -> Result<Commit, Error> {
         if !is_branch(branch) {
             return Err(Error::NotABranch(branch.to_owned()));
+        }
+        if let Some(id) = self.pretended.get(branch) {
+            return self.commit(id.clone(), branch);
         }
         self.fetch(branch)?;
         let name = format!("refs/heads/{branch}^{{commit}}");
@@ -298,7 +330,7 @@ impl Repository {
         lines.map(|line| tree::parse(line).ok_or_else(|| self.git.unexpected(LIST, line))).collect()
     }
 
-    fn object_id(&self, what: &'static str, answer: &[u8]) -> Result<ObjectId, Error> {
+    pub(super) fn object_id(&self, what: &'static str, answer: &[u8]) -> Result<ObjectId, Error> {
         std::str::from_utf8(answer)
             .ok()
             .and_then(|text| text.trim_end().parse().ok())
@@ -333,6 +365,6 @@ impl FromStr for ObjectId {
 }
 
 /// A name or subject as one line without control characters, at most 500 characters.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
 }

@@ -10,6 +10,7 @@ mod pending;
 mod plan;
 mod published;
 mod releases;
+mod retention;
 mod rules;
 mod sign;
 
@@ -25,6 +26,7 @@ pub use pending::{Missing, Pending, PendingFiles, Waiting};
 pub use plan::{Input, Plan, check_clock, plan};
 pub use published::{Kept, Published};
 pub use releases::{Known, Registered, Registration, Stored};
+pub use retention::sweep;
 pub use rules::{Rule, Rules};
 
 /// Why nothing was published.

@@ -60,7 +60,10 @@ pub struct Registration {
 
 /// Every release that the published roles name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known(Vec<Registered>);
+pub struct Known {
+    all: Vec<Registered>,
+    is_blind: bool,
+}
 
 impl Stored {
     /// Of files with these digests and lengths, under the names that a release of `app` has.
@@ -91,29 +94,39 @@ impl Known {
             let app: AppName = role.strip_prefix("app.")?.parse().ok()?;
             Some((app, &kept.value.targets))
         });
-        Self(roles.flat_map(|(app, targets)| registered(&app, targets)).collect())
+        Self { all: roles.flat_map(|(app, targets)| registered(&app, targets)).collect(), is_blind: false }
+    }
+
+    /// Where nobody could look at what is published: nothing is known, and nothing is missing.
+    pub fn blind() -> Self {
+        Self { is_blind: true, ..Self::default() }
+    }
+
+    /// Whether nobody could look.
+    pub fn is_blind(&self) -> bool {
+        self.is_blind
     }
 
     /// The builds of one version of an app, by platform.
     pub fn version(&self, app: &AppName, version: &Version) -> BTreeMap<Platform, &Registered> {
         let same = |known: &&Registered| known.app == *app && known.version == *version;
-        self.0.iter().filter(same).map(|known| (known.platform.clone(), known)).collect()
+        self.all.iter().filter(same).map(|known| (known.platform.clone(), known)).collect()
     }
 
     /// The version of an app with the highest counter.
     pub fn newest(&self, app: &AppName) -> Option<&Version> {
-        let of_app = self.0.iter().filter(|known| known.app == *app);
+        let of_app = self.all.iter().filter(|known| known.app == *app);
         of_app.max_by_key(|known| known.counter).map(|known| &known.version)
     }
 
     /// A build made from `source`, whichever app's it is: its files need not be made again.
     pub fn source(&self, source: &str) -> Option<&Registered> {
-        self.0.iter().find(|known| known.source == source)
+        self.all.iter().find(|known| known.source == source)
     }
 
     /// The versions of an app, newest first.
     pub fn versions(&self, app: &AppName) -> Vec<&Version> {
-        let mut of_app: Vec<_> = self.0.iter().filter(|known| known.app == *app).collect();
+        let mut of_app: Vec<_> = self.all.iter().filter(|known| known.app == *app).collect();
         of_app.sort_by_key(|known| std::cmp::Reverse(known.counter));
         of_app.dedup_by_key(|known| &known.version);
         of_app.into_iter().map(|known| &known.version).collect()

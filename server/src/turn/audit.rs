@@ -24,7 +24,7 @@ impl Audit {
     /// Records each rewritten history that was accepted, and the reason; before anything is signed from it.
     pub(super) fn rewrites(&self, views: &Views, now: Timestamp) -> Result<(), Error> {
         let events = views.environments.iter().filter_map(|View { environment, commit, taken, .. }| match taken {
-            Taken::Yes { rewritten: Some(Rewrite { from, reason: Some(reason) }) } => Some(json!({
+            Taken::Yes { rewritten: Some(Rewrite { from, reason: Some(reason) }), .. } => Some(json!({
                 "time": now, "event": "rewrite accepted", "environment": environment, "branch": commit.branch,
                 "from": from, "to": commit.id.as_str(), "reason": reason,
             })),

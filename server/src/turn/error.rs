@@ -45,6 +45,19 @@ pub enum Error {
         /// What it says.
         now: Timestamp,
     },
+    /// The first commit that would be published is not signed as it must be.
+    #[error(
+        "refused: {branch} at {commit} is not taken, because {reason}; commits must be signed here, and nothing was published \
+         before"
+    )]
+    Unsigned {
+        /// The branch of `fleet.toml`.
+        branch: String,
+        /// Its head.
+        commit: String,
+        /// What is wrong with its signature.
+        reason: String,
+    },
     /// The branch of `fleet.toml` was rewritten, and what was published last is gone.
     #[error(
         "refused: the branch {branch} does not descend from commit {from}, which was published last, and that commit is not \

@@ -6,6 +6,7 @@ mod audit;
 mod error;
 mod outcome;
 mod packing;
+mod proposal;
 mod rules;
 mod trees;
 mod views;
@@ -20,12 +21,13 @@ use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 
 pub use error::{Error, chain};
-pub use outcome::{Outcome, Stopped};
+pub use outcome::{Cause, Outcome, Stopped};
+pub use proposal::{AppChange, Changes, Proposal, changes, validate};
 pub use watch::{News, Said, watch};
 
 use crate::bundle;
 use crate::config::Problems;
-use crate::git::Repository;
+use crate::git::{Repository, Signers};
 use crate::look::{Seen, look};
 use crate::publish::{self, Directory, Effect, Input, Known, Lock, PendingFiles, Plan, Registration};
 use audit::Audit;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// Why a rewritten history is taken; none: it stops the environments that it concerns.
     pub accept_rewrite: Option<String>,
+    /// Whose signature a commit must carry to be taken; none: nobody's.
+    pub signers: Option<Signers>,
     /// Whether an unsynchronised clock is a refusal instead of a warning.
     pub require_sync: bool,
 }
@@ -57,7 +61,7 @@ pub struct Settings {
 ///
 /// # Errors
 /// Whatever stops the whole turn; nothing was signed then. A rewritten history and a missing signature stop only the
-/// environments that they concern, and are told in the [`Outcome`].
+/// environments that they concern, as does a commit that nobody who counts signed; they are told in the [`Outcome`].
 pub fn once(settings: &Settings) -> Result<Outcome, Error> {
     let directory = Directory::at(&settings.out);
     let lock = directory.lock()?;
@@ -70,6 +74,12 @@ pub fn once(settings: &Settings) -> Result<Outcome, Error> {
     Memory::of(&settings.state, &directory, &seen.keyring).remember(&trees, &registrations)?;
     PendingFiles::of(&settings.state).settle(&plan.waiting, now)?;
     audit.manifests(&plan.manifests, now)?;
+    let published = if plan.effects.is_empty() {
+        seen.published.clone()
+    } else {
+        publish::Published::read(&settings.out)?
+    };
+    publish::sweep(&directory, &lock, &published, &settings.state, views.fleet.grace, now)?;
     directory.clear(&lock)?;
     Ok(outcome(settings, &seen, &views, plan))
 }
@@ -102,12 +112,14 @@ fn decide(settings: &Settings, directory: &Directory, lock: &Lock) -> Result<Dec
     }
     publish::check_clock(&seen.published, now)?;
     let mut repository = Repository::open(&settings.fleet, &settings.state.join("git"))?;
-    let views = Views::read(&mut repository, settings, &seen.published)?;
-    let known = Known::of(&seen.published);
     let mut problems = Problems::default();
+    let Some(views) = Views::read(&mut repository, settings, &seen.published, &mut problems)? else {
+        return Err(problems.sorted().into());
+    };
+    let known = Known::of(&seen.published);
     let wishes = Wishes::resolve(&repository, &views, &known, &mut problems)?;
     let memory = Memory::of(&settings.state, directory, &seen.keyring);
-    let trees = trees::check(&repository, &wishes, &known, &memory, &mut problems)?;
+    let trees = trees::check(&repository, &wishes, &known, Some(&memory), &mut problems)?;
     problems.settle()?;
     let registrations = packing::registrations(&repository, directory, &trees)?;
     let input = Input {
@@ -131,7 +143,7 @@ fn manifests(
 ) -> BTreeMap<tidelock_protocol::names::EnvironmentName, Desired> {
     let mut manifests = BTreeMap::new();
     for View { environment, commit, file, taken, .. } in &views.environments {
-        let (Taken::Yes { .. }, Some(file)) = (taken, file) else { continue };
+        let (Taken::Yes { signer, .. }, Some(file)) = (taken, file) else { continue };
         let apps = file.apps.iter().map(|(app, choices)| {
             let choices = choices.iter().enumerate().filter_map(|(n, choice)| {
                 let release = wishes.releases.get(&(environment.clone(), app.clone(), n))?;
@@ -152,6 +164,8 @@ fn manifests(
             time: Some(commit.time),
             subject: commit.subject.clone(),
             branch: commit.branch.clone(),
+            signer: signer.clone(),
+            ..Source::default()
         };
         let desired = Desired {
             format: FORMAT,

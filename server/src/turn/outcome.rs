@@ -26,7 +26,7 @@ pub struct Outcome {
     pub waiting: Vec<Waiting>,
     /// Other roles that lack a signature.
     pub missing: Vec<Missing>,
-    /// Environments whose history was rewritten.
+    /// Environments that do not take the head of their branch.
     pub stopped: Vec<Stopped>,
     /// What somebody should know although it stopped nothing.
     pub warnings: Vec<String>,
@@ -34,17 +34,28 @@ pub struct Outcome {
     pub out: PathBuf,
 }
 
-/// An environment that stays where it is until somebody accepts that history was rewritten.
+/// An environment that stays where it is until somebody acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stopped {
     /// The environment.
     pub environment: EnvironmentName,
     /// Its branch.
     pub branch: String,
-    /// The commit that was published last.
+    /// The commit that was published last; empty when none was.
     pub from: String,
     /// The head of the branch.
     pub to: String,
+    /// Why it is not taken.
+    pub cause: Cause,
+}
+
+/// Why the head of a branch is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It does not descend from what was published, until somebody accepts that with a reason.
+    Rewritten,
+    /// It carries no signature that counts; these words say what is wrong with it.
+    Unsigned(String),
 }
 
 impl Outcome {
@@ -105,12 +116,20 @@ impl fmt::Display for Outcome {
         if let Some(root) = self.root.filter(|_| self.signed.iter().any(|(role, _)| role == "root")) {
             writeln!(f, "root sha256 {root}")?;
         }
-        for Stopped { environment, branch, from, to } in &self.stopped {
-            writeln!(
-                f,
-                "stopped {environment}: {branch} at {to} does not descend from {from}, which was published last; look at what \
-                 happened, then `publish --accept-rewrite REASON`"
-            )?;
+        for Stopped { environment, branch, from, to, cause } in &self.stopped {
+            write!(f, "stopped {environment}: {branch} at {to} ")?;
+            match cause {
+                Cause::Rewritten => writeln!(
+                    f,
+                    "does not descend from {from}, which was published last; look at what happened, then \
+                     `publish --accept-rewrite REASON`"
+                ),
+                Cause::Unsigned(reason) => writeln!(
+                    f,
+                    "is not taken, because {reason}; commits must be signed here: add a signed commit \
+                     (`git commit -S --allow-empty`), whose signer then answers for all before it"
+                ),
+            }?;
         }
         for Waiting { desired, missing } in &self.waiting {
             let lacking: Vec<String> = missing.iter().map(ToString::to_string).collect();

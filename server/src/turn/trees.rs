@@ -50,17 +50,19 @@ pub(super) fn check(
     repository: &Repository,
     wishes: &Wishes,
     known: &Known,
-    memory: &Memory<'_>,
+    memory: Option<&Memory<'_>>,
     problems: &mut Problems,
 ) -> Result<Vec<Tree>, Error> {
     let mut trees = Vec::new();
     let mut seen = BTreeSet::new();
     let mut blobs = None;
     for ((app, version, platform), New { tree: id, path, place }) in &wishes.new {
-        let published = known.source(id.as_str()).filter(|known| memory.has(&known.stored));
-        let stored = match published {
-            Some(known) => Some(known.stored.clone()),
-            None => memory.recall(id)?,
+        let has = |stored: &Stored| memory.is_none_or(|memory| memory.has(stored));
+        let published = known.source(id.as_str()).filter(|known| has(&known.stored));
+        let stored = match (published, memory) {
+            (Some(known), _) => Some(known.stored.clone()),
+            (None, Some(memory)) => memory.recall(id)?,
+            (None, None) => None,
         };
         let files = match stored {
             Some(stored) => Files::Stored(stored),
@@ -230,6 +232,6 @@ impl Reader<'_> {
 
     fn problem(&mut self, path: &str, line: usize, message: String) {
         let file = if self.path.is_empty() { path.to_owned() } else { format!("{}/{path}", self.path) };
-        self.problems.add(Place { file, line }, message);
+        self.problems.add(Place { file, line, column: 0 }, message);
     }
 }

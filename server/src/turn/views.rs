@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidelock_protocol::desired::Desired;
 use tidelock_protocol::names::{AppName, EnvironmentName};
 
-use super::{Error, Settings, Stopped};
+use super::{Cause, Error, Settings, Stopped};
 use crate::config::{self, App, Environment, FILE_BYTES, File, Fleet, Owner, Place, Problems, Texts};
-use crate::git::{Commit, Kind, ObjectId, Pick, Published as Relation, Repository, pick};
+use crate::git::{Commit, Kind, ObjectId, Pick, Published as Relation, Repository, Signature, pick};
 use crate::publish::{PendingFiles, Published};
 
 /// What the fleet repository says.
@@ -26,7 +26,7 @@ pub(super) struct View {
     pub(super) commit: Commit,
     /// Every app of that commit.
     pub(super) apps: BTreeMap<AppName, App>,
-    /// What the environment wants; `None` when the file has problems, or is not taken.
+    /// What the environment wants, as far as its file can be read; `None` when it is not there, or not taken.
     pub(super) file: Option<Environment>,
     pub(super) taken: Taken,
 }
@@ -37,11 +37,15 @@ pub(super) enum Taken {
     Yes {
         /// Only when history was rewritten, and somebody accepted that.
         rewritten: Option<Rewrite>,
+        /// Who signed it, where that is asked; otherwise empty.
+        signer: String,
     },
     /// It stays at what was published from this commit.
     No {
-        /// The commit that was published last.
+        /// The commit that was published last; empty when none was.
         from: String,
+        /// Why.
+        cause: Cause,
     },
 }
 
@@ -54,19 +58,18 @@ pub(super) struct Rewrite {
 }
 
 impl Views {
-    /// Reads `fleet.toml` of the configured branch, and each environment of its own or the configured branch.
+    /// Reads `fleet.toml` of the configured branch, and each environment of its own or the configured branch; none when
+    /// that file cannot be read. What is wrong is noted.
     pub(super) fn read(
         repository: &mut Repository,
         settings: &Settings,
         published: &Published,
-    ) -> Result<Self, Error> {
-        let mut problems = Problems::default();
+        problems: &mut Problems,
+    ) -> Result<Option<Self>, Error> {
         let head = repository.head(&settings.branch)?;
         let fleet_commit = Self::fleet_commit(repository, settings, published, head.clone())?;
-        let base = Snapshot::read(repository, &fleet_commit, &mut problems)?;
-        let Some(fleet) = config::fleet(&base.texts, &mut problems) else {
-            return Err(problems.into());
-        };
+        let base = Snapshot::read(repository, &fleet_commit, problems)?;
+        let Some(fleet) = config::fleet(&base.texts, problems) else { return Ok(None) };
         let mut snapshots = BTreeMap::from([(settings.branch.clone(), base)]);
         let mut environments = Vec::new();
         for (environment, role) in &fleet.environments {
@@ -74,7 +77,7 @@ impl Views {
                 continue;
             }
             let base = &snapshots[&settings.branch];
-            let named = config::environment(&base.texts, environment, &base.apps, &mut problems);
+            let named = config::environment(&base.texts, environment, &base.apps, problems);
             let own = named.as_ref().and_then(|file| file.branch.clone());
             let branch = own.as_ref().map_or(&settings.branch, |branch| &branch.value).clone();
             if !snapshots.contains_key(&branch) {
@@ -85,7 +88,7 @@ impl Views {
                     }
                     commit => commit?,
                 };
-                snapshots.insert(branch.clone(), Snapshot::read(repository, &commit, &mut problems)?);
+                snapshots.insert(branch.clone(), Snapshot::read(repository, &commit, problems)?);
             }
             let at = &snapshots[&branch];
             let commit = if branch == settings.branch { head.clone() } else { at.commit.clone() };
@@ -94,7 +97,7 @@ impl Views {
             let file = match taken {
                 Taken::No { .. } => None,
                 Taken::Yes { .. } if branch == settings.branch => named,
-                Taken::Yes { .. } => config::environment(&at.texts, environment, &at.apps, &mut problems),
+                Taken::Yes { .. } => config::environment(&at.texts, environment, &at.apps, problems),
             };
             environments.push(View {
                 environment: environment.clone(),
@@ -104,8 +107,7 @@ impl Views {
                 taken,
             });
         }
-        problems.settle()?;
-        Ok(Self { fleet, fleet_commit, environments })
+        Ok(Some(Self { fleet, fleet_commit, environments }))
     }
 
     /// The commit whose `fleet.toml` counts: the head, or, while a rewrite of that branch is not accepted, the one that
@@ -118,23 +120,29 @@ impl Views {
     ) -> Result<Commit, Error> {
         let on_branch = published.desired.values().filter(|desired| desired.source.branch == settings.branch);
         let last = on_branch.max_by_key(|desired| desired.source.time);
-        match taken(repository, settings, last, &head)? {
-            Taken::Yes { .. } => Ok(head),
-            Taken::No { from } => match repository.known_commit(&from, &settings.branch)? {
-                Some(commit) => Ok(commit),
-                None => Err(Error::Rewritten { branch: settings.branch.clone(), from }),
-            },
+        let (from, cause) = match taken(repository, settings, last, &head)? {
+            Taken::Yes { .. } => return Ok(head),
+            Taken::No { from, cause } => (from, cause),
+        };
+        let branch = settings.branch.clone();
+        match (repository.known_commit(&from, &branch)?, cause) {
+            (Some(commit), _) => Ok(commit),
+            (None, Cause::Rewritten) => Err(Error::Rewritten { branch, from }),
+            (None, Cause::Unsigned(reason)) => {
+                Err(Error::Unsigned { branch, commit: head.id.to_string(), reason })
+            }
         }
     }
 
     /// Environments that stay where they are.
     pub(super) fn stopped(&self) -> Vec<Stopped> {
         let stopped = |View { environment, commit, taken, .. }: &View| match taken {
-            Taken::No { from } => Some(Stopped {
+            Taken::No { from, cause } => Some(Stopped {
                 environment: environment.clone(),
                 branch: commit.branch.clone(),
                 from: from.clone(),
                 to: commit.id.to_string(),
+                cause: cause.clone(),
             }),
             Taken::Yes { .. } => None,
         };
@@ -143,7 +151,7 @@ impl Views {
 
     /// Environments whose rewritten history was accepted.
     pub(super) fn rebased(&self) -> BTreeSet<EnvironmentName> {
-        let rebased = |view: &&View| matches!(view.taken, Taken::Yes { rewritten: Some(_) });
+        let rebased = |view: &&View| matches!(view.taken, Taken::Yes { rewritten: Some(_), .. });
         self.environments.iter().filter(rebased).map(|view| view.environment.clone()).collect()
     }
 }
@@ -156,11 +164,21 @@ fn taken(
 ) -> Result<Taken, Error> {
     // An environment that another owner wrote last has no commit to descend from.
     let commit = before.map(|desired| desired.source.commit.as_str()).filter(|commit| !commit.is_empty());
+    let signer = match &settings.signers {
+        None => String::new(),
+        Some(signers) => match repository.signature(&head.id, signers, &settings.state)? {
+            Signature::Of(signer) => signer,
+            Signature::Refused(reason) => {
+                let from = commit.unwrap_or_default().to_owned();
+                return Ok(Taken::No { from, cause: Cause::Unsigned(reason) });
+            }
+        },
+    };
     let relation = repository.relation(commit, &head.id)?;
     Ok(match pick(relation, settings.accept_rewrite.as_deref()) {
-        Pick::Take => Taken::Yes { rewritten: None },
+        Pick::Take => Taken::Yes { rewritten: None, signer },
         Pick::TakeRewritten { from, reason } => {
-            Taken::Yes { rewritten: Some(Rewrite { from, reason: Some(reason) }) }
+            Taken::Yes { rewritten: Some(Rewrite { from, reason: Some(reason) }), signer }
         }
         Pick::Stop { from } => {
             // What waits for a signature was taken from its commit; that was accepted then.
@@ -168,8 +186,10 @@ fn taken(
             let waiting = before.and_then(|desired| pending.get(&desired.environment));
             let commit = waiting.map(|waiting| waiting.desired.source.commit.as_str());
             match repository.relation(commit, &head.id)? {
-                Relation::Ancestor(_) => Taken::Yes { rewritten: Some(Rewrite { from, reason: None }) },
-                Relation::Never | Relation::Elsewhere(_) => Taken::No { from },
+                Relation::Ancestor(_) => {
+                    Taken::Yes { rewritten: Some(Rewrite { from, reason: None }), signer }
+                }
+                Relation::Never | Relation::Elsewhere(_) => Taken::No { from, cause: Cause::Rewritten },
             }
         }
     })

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use tidelock_protocol::desired::{self, Build};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::{AppName, EnvironmentName, Platform, Version};
+use tidelock_protocol::nearest::nearest;
 
 use super::Error;
 use super::views::{View, Views};
-use crate::config::{App, At, Origin, Place, Problems, Wish};
+use crate::config::{self, App, At, FILE_BYTES, Origin, PinnedBuild, Place, Problems, Wish};
 use crate::git::{Kind, ObjectId, Repository};
 use crate::publish::{Known, Registration};
 
@@ -94,8 +95,8 @@ impl Wishes {
         known: &Known,
         problems: &mut Problems,
     ) -> Result<Option<Release>, Error> {
-        let Some(App { origin, .. }) = view.apps.get(app) else { return Ok(None) };
-        Ok(match (&wish.value, origin) {
+        let Some(App { origin, runs_on, .. }) = view.apps.get(app) else { return Ok(None) };
+        let found = match (&wish.value, origin) {
             (Wish::Follow, Origin::Paths(paths)) => {
                 let trees = follow(repository, view, paths, problems)?;
                 trees.and_then(|trees| self.path_app(app, trees, known, problems))
@@ -118,7 +119,8 @@ impl Wishes {
                 }
             }
             (Wish::Follow, Origin::Registered) => match known.newest(app) {
-                Some(version) => self.version(app, version, wish, known, problems),
+                Some(version) => self.version((repository, view), app, version, wish, known, problems)?,
+                None if known.is_blind() => None,
                 None => {
                     let text = format!(
                         "{app} has no release: its app.toml names no path, and CI registered nothing yet"
@@ -127,10 +129,27 @@ impl Wishes {
                     None
                 }
             },
-            (Wish::Version(version), _) => self.version(app, version, wish, known, problems),
+            (Wish::Version(version), _) => {
+                self.version((repository, view), app, version, wish, known, problems)?
+            }
             // The configuration does not admit it.
             (Wish::Tree(_), Origin::Registered) => None,
-        })
+        };
+        if let (Some(release), false) = (&found, known.is_blind()) {
+            let lacks = |platform: &&Platform| {
+                !platform.runnable().iter().any(|candidate| release.builds.contains_key(candidate))
+            };
+            for platform in runs_on.iter().filter(lacks) {
+                let has: Vec<&str> = release.builds.keys().map(Platform::as_str).collect();
+                let text = format!(
+                    "{app} {} has no bundle for {platform}, which apps/{app}/app.toml says it runs on; it has: {}",
+                    release.version,
+                    has.join(", ")
+                );
+                problems.add(wish.place.clone(), text);
+            }
+        }
+        Ok(found)
     }
 
     /// The release of a path app at these trees.
@@ -161,25 +180,69 @@ impl Wishes {
 
     fn version(
         &self,
+        (repository, view): (&Repository, &View),
         app: &AppName,
         version: &Version,
         wish: &At<Wish>,
         known: &Known,
         problems: &mut Problems,
-    ) -> Option<Release> {
-        let registered = known.version(app, version).into_iter();
+    ) -> Result<Option<Release>, Error> {
+        let registered = known.version(app, version);
+        let pins = pins(repository, view, (app, version), problems)?;
+        if known.is_blind() {
+            return Ok(None);
+        }
+        for (platform, pin) in &pins {
+            let build = registered.get(platform).map(|known| known.stored.build());
+            if build.as_ref().map(|build| (build.index.sha256, build.tree)) == Some((pin.index, pin.tree)) {
+                continue;
+            }
+            let found = build.map_or_else(
+                || format!("the role app.{app} does not name it: it was never pushed, or is past the retention window"),
+                |build| format!("the role app.{app} names the index {}", build.index.sha256),
+            );
+            let text =
+                format!("{app} {version} for {platform} is pinned to the index {}, but {found}", pin.index);
+            problems.add(pin.place.clone(), text);
+        }
+        let registered =
+            registered.into_iter().filter(|(platform, _)| pins.is_empty() || pins.contains_key(platform));
         let mut builds: BTreeMap<Platform, Option<Build>> =
             registered.map(|(platform, known)| (platform, Some(known.stored.build()))).collect();
         let new = self.new.keys().filter(|(of, named, _)| of == app && named == version);
         builds.extend(new.map(|(_, _, platform)| (platform.clone(), None)));
         if builds.is_empty() {
-            let some: Vec<&str> = known.versions(app).into_iter().take(5).map(Version::as_str).collect();
+            let all = known.versions(app);
+            let meant = nearest(version.as_str(), all.iter().map(|version| version.as_str()));
+            let hint = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+            let some: Vec<&str> = all.iter().take(5).map(|version| version.as_str()).collect();
             let list = if some.is_empty() { "none".into() } else { some.join(", ") };
-            problems.add(wish.place.clone(), format!("{app} has no release {version}; its newest: {list}"));
-            return None;
+            problems
+                .add(wish.place.clone(), format!("{app} has no release {version}; its newest: {list}{hint}"));
+            return Ok(None);
         }
-        Some(Release { version: version.clone(), builds })
+        Ok(Some(Release { version: version.clone(), builds }))
     }
+}
+
+/// What `apps/<app>/releases/<version>.toml` of this commit says that the version is; nothing where there is no such file.
+fn pins(
+    repository: &Repository,
+    view: &View,
+    (app, version): (&AppName, &Version),
+    problems: &mut Problems,
+) -> Result<BTreeMap<Platform, PinnedBuild>, Error> {
+    let path = format!("apps/{app}/releases/{version}.toml");
+    let Some(entry) = repository.at(&view.commit.id, &path)? else { return Ok(BTreeMap::new()) };
+    let Kind::File { .. } = entry.kind else {
+        problems.add(Place::of_file(path), "is not a plain file");
+        return Ok(BTreeMap::new());
+    };
+    let Some(bytes) = repository.blobs()?.read(&entry.id, FILE_BYTES)? else {
+        problems.add(Place::of_file(path), format!("is longer than {FILE_BYTES} bytes"));
+        return Ok(BTreeMap::new());
+    };
+    Ok(config::pinned(&path, &bytes, problems).map(|pinned| pinned.platforms).unwrap_or_default())
 }
 
 /// The trees at an app's paths.

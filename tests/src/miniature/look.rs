@@ -59,13 +59,7 @@ pub(super) fn manifests(fleet: &Fleet) -> Vec<Vec<Manifest>> {
             offers.insert(name, Offer { tree, bundle: index.clone(), index, counter: 1 });
         }
         let environment = "prod".parse().unwrap_or_else(|_| unreachable!("a name"));
-        let source = desired::Source {
-            commit: String::new(),
-            author: String::new(),
-            time: None,
-            subject: String::new(),
-            branch: String::new(),
-        };
+        let source = desired::Source::default();
         (Desired { format: 1, environment, serial: 1, source, prune: false, apps }, offers)
     };
     let all = |app: usize| fleet.wishes.iter().map(|wish| of(app, wish)).collect();

@@ -91,5 +91,6 @@ impl Repository {
 }
 
 fn source() -> Source {
-    Source { commit: "c".into(), author: "a".into(), time: None, subject: "s".into(), branch: "main".into() }
+    let (commit, author, subject) = ("c".into(), "a".into(), "s".into());
+    Source { commit, author, subject, branch: "main".into(), ..Source::default() }
 }

@@ -2,5 +2,7 @@
 
 mod crashes;
 mod keys;
+mod moves;
+mod proposals;
 mod rewrites;
 mod trees;

@@ -187,9 +187,9 @@ fn every_problem_is_told_at_once_and_nothing_is_published() {
     git(&["commit", "--quiet", "--message", "mistakes"]);
     room.fleet.write("environments/prod.toml", "[apps]\nhello = \"1.0\"\nwbe = \"follow\"\n");
     git(&["commit", "--quiet", "--message", "more", "environments/prod.toml"]);
-    // What stands in the configuration comes before what stands in trees: a name that is not there has no tree.
+    // A name that is not there has no tree; those that are have theirs looked at all the same.
     assert!(room.problems().contains(
-        "environments/prod.toml:3: `apps.wbe`: there is no apps/wbe/app.toml; did you mean `web`?"
+        "environments/prod.toml:3:7: `apps.wbe`: there is no apps/wbe/app.toml; did you mean `web`?"
     ));
     room.fleet.write(
         "environments/prod.toml",
@@ -208,8 +208,8 @@ fn every_problem_is_told_at_once_and_nothing_is_published() {
         "apps/web/tree/caf\u{fffd}: its name is not UTF-8",
         "apps/web/tree/release.toml:3: ",
         "did you mean `start`?",
-        "environments/prod.toml:2: hello has no release 1.0; its newest: git-",
-        "environments/prod.toml:3: web: the repository has no tree with this id",
+        "environments/prod.toml:2:9: hello has no release 1.0; its newest: git-",
+        "environments/prod.toml:3:7: web: the repository has no tree with this id",
     ] {
         assert!(told.contains(expected), "{expected}\n{told}");
     }
@@ -261,10 +261,10 @@ fn a_path_that_is_missing_or_no_directory_and_a_tree_without_recipe_are_problems
     room.fleet.commit("paths");
     let told = room.problems();
     for expected in [
-        "apps/a/app.toml:1: there is no directory apps/nowhere at main",
-        "apps/b/app.toml:1: README.md is not a directory",
-        "apps/c/app.toml:1: the tree has no release.toml at its root",
-        "apps/d/app.toml:1: the tree has no release.toml at its root",
+        "apps/a/app.toml:1:8: there is no directory apps/nowhere at main",
+        "apps/b/app.toml:1:8: README.md is not a directory",
+        "apps/c/app.toml:1:8: the tree has no release.toml at its root",
+        "apps/d/app.toml:1:8: the tree has no release.toml at its root",
     ] {
         assert!(told.contains(expected), "{expected}\n{told}");
     }
@@ -304,7 +304,7 @@ fn an_environment_may_have_a_branch_of_its_own() {
     room.fleet.commit("a branch that is not there");
     let told = room.problems();
     assert!(
-        told.contains("environments/prod.toml:1: ")
+        told.contains("environments/prod.toml:1:10: ")
             && told.contains("has no branch \"nowhere\"; it has: main, release"),
         "{told}"
     );
