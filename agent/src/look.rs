@@ -163,6 +163,7 @@ fn app(
         drift: records.drift,
         heal: records.heal,
         source: current.and_then(|tree| source::read(&site.paths, name, &tree)),
+        begun: running.begun,
         memory,
     })
 }

@@ -109,6 +109,9 @@ fn serve(mut session: Session) -> Result<Status, Failure> {
         }
     }
     notify::stopping();
+    if let Some(lock) = Lock::take(&site.paths.lock())? {
+        Turn::was_of_use(site, &lock)?;
+    }
     Ok(Status::Done)
 }
 
@@ -123,6 +126,9 @@ impl Daemon<'_> {
         let rest = Turn { site, wake, lock: &lock, memories, publisher: &mut publisher, rhythm }.run();
         self.http = publisher.into_connection();
         let rest = rest?;
+        if self.rhythm.answered() && site.launched.tree.is_some() {
+            Turn::was_of_use(site, &lock)?;
+        }
         log_changes(&self.why, &rest.why);
         self.why = rest.why;
         Ok(rest.again)

@@ -14,10 +14,10 @@ use super::arguments::{Arguments, Command};
 use super::guard;
 use super::session::{Failure, Session};
 use crate::config::Paths;
-use crate::decide::model::Process;
+use crate::decide::model::{Launch, Process};
 use crate::io::launch::{self, Launched};
 use crate::io::{activate, clock};
-use crate::turn::{Memories, Publisher, Turn, in_words};
+use crate::turn::{self, Memories, Publisher, Turn, in_words};
 
 /// A command that holds the lock for longer has the packaged agent begin; it lets the launcher take over later.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,8 +37,10 @@ pub(super) fn launch(raw: &[OsString], parsed: Option<&Arguments>) -> Launched {
     }
     let (tree, patience) = match (command, parsed) {
         (Some(Command::Run), Some(arguments)) => match to_run(&paths, arguments) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Launched::default(),
+            Ok(Launch::Trial(tree, patience)) => (tree, Some(patience)),
+            Ok(Launch::Committed(begun)) => (begun.tree, None),
+            Ok(Launch::InVain(tree, problem)) => return gone_on(tree, problem),
+            Ok(Launch::Packaged) => return Launched::default(),
             Err(failure) => {
                 ::log::error!("{}: the packaged agent goes on alone", in_words(&failure));
                 return Launched::default();
@@ -52,12 +54,16 @@ pub(super) fn launch(raw: &[OsString], parsed: Option<&Arguments>) -> Launched {
     clock::alarm(patience);
     let problem = launch::become_release(&paths.tree(&app, &tree), &tree, raw);
     clock::alarm(None);
-    ::log::error!("{problem}: the packaged agent goes on");
+    gone_on(tree, problem)
+}
+
+fn gone_on(tree: Digest, problem: String) -> Launched {
+    ::log::error!("{tree}: {problem}: the packaged agent goes on");
     Launched { tree: None, failed: Some((tree, problem)) }
 }
 
-/// What the daemon is, and for how long without a verdict.
-fn to_run(paths: &Paths, arguments: &Arguments) -> Result<Option<(Digest, Option<Duration>)>, Failure> {
+/// What the daemon becomes.
+fn to_run(paths: &Paths, arguments: &Arguments) -> Result<Launch, Failure> {
     let settings = guard::settings(paths, arguments.config.as_deref())?;
     let mut session = Session::with(paths.clone(), settings, Some(PATIENCE))?;
     session.site.process = Process::Daemon { since: clock::since_boot() };
@@ -68,10 +74,14 @@ fn to_run(paths: &Paths, arguments: &Arguments) -> Result<Option<(Digest, Option
     Ok(Turn { site, wake, lock: &lock, memories, publisher: &mut publisher, rhythm: None }.launch()?)
 }
 
-/// The release that every other command is done by: never one in trial.
+/// The release that every other command is done by: never one in trial, or one that was begun in vain.
 fn committed(paths: &Paths, app: &AppName) -> Option<Digest> {
     let current = activate::current(paths, app).ok()??;
-    let committed = crate::io::journal::Journal::at(paths).ok()?.read(app).committed;
+    let journal = crate::io::journal::Journal::at(paths).ok()?;
+    if turn::begun_in_vain(&journal, app) {
+        return None;
+    }
+    let committed = journal.read(app).committed;
     committed.iter().map(|one| one.setup.tree).find(|tree| *tree == current)
 }
 

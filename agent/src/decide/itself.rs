@@ -1,5 +1,5 @@
 //! The agent as an app of its own. It is never stopped: the link first, then the launcher takes the process over and
-//! counts a start in trial. What runs of it is the process that asks; what is before any release is the packaged agent.
+//! counts a start. What runs of it is the process that asks; what is before any release is the packaged agent.
 //!
 //! Never here: how a process is taken over (`io/launch`).
 
@@ -10,28 +10,46 @@ use tidelock_protocol::digest::Digest;
 use tidelock_protocol::time::Now;
 
 use super::boot;
-use super::model::{App, Check, Device, Process, Reason, Recipe, Run, Step, Want, is_itself};
+use super::model::{App, Begun, Check, Device, Launch, Process, Reason, Recipe, Run, Step, Want, is_itself};
 use super::next::{Case, Decision};
 use super::rest;
-use super::trial::Toward;
+use super::trial::{STARTS, Toward};
 
 /// After the deadline of its trial, how long an agent that says nothing is waited for.
 const SILENCE: Duration = Duration::from_secs(600);
+
+/// After a committed agent could not be run, or was begun in vain [`STARTS`] times, when it gets another chance.
+pub(super) const AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// The next step before the agent itself starts; none: [`to_launch`] says what.
 pub fn at_launch(device: &Device, now: Now) -> Option<Step> {
     boot::first(device, now, is_itself)
 }
 
-/// The release that the launcher runs, and in trial how long it may live without a verdict; none: the packaged agent.
-pub fn to_launch(app: &App) -> Option<(Digest, Option<Duration>)> {
-    let tree = app.current.filter(|tree| app.sealed.contains(tree))?;
-    if app.standing().is_some() {
-        return Some((tree, None));
+/// What the launcher becomes, when [`at_launch`] has nothing left to do.
+pub fn to_launch(app: &App, now: Now) -> Launch {
+    let Some(tree) = app.current.filter(|tree| app.sealed.contains(tree)) else { return Launch::Packaged };
+    let begun = app.begun.filter(|begun| begun.tree == tree);
+    let trial = app.trial.as_ref().filter(|trial| trial.to.tree == tree);
+    match (app.standing(), trial, begun) {
+        (Some(_), _, Some(begun)) if is_in_vain(begun, now) => {
+            Launch::InVain(tree, format!("it ended {} times in a row without having polled", begun.times))
+        }
+        (Some(_), ..) => {
+            let times = begun.map_or(0, |begun| begun.times).saturating_add(1);
+            Launch::Committed(Begun { tree, times, at: now.boot })
+        }
+        (None, Some(trial), _) => {
+            let deadline = trial.to.tuning.deadline.unwrap_or_else(|| Recipe::poll().deadline);
+            Launch::Trial(tree, Duration::from_secs(deadline.into()) + SILENCE)
+        }
+        (None, None, _) => Launch::Packaged,
     }
-    let trial = app.trial.as_ref().filter(|trial| trial.to.tree == tree)?;
-    let deadline = trial.to.tuning.deadline.unwrap_or_else(|| Recipe::poll().deadline);
-    Some((tree, Some(Duration::from_secs(deadline.into()) + SILENCE)))
+}
+
+/// Whether a committed agent is begun no more for now, so that the packaged one polls, and a better one arrives.
+pub fn is_in_vain(begun: Begun, now: Now) -> bool {
+    begun.times >= STARTS && now.boot < begun.at + AGAIN
 }
 
 /// Point → launch toward `to`; nowhere: unlink → launch, which leads to the packaged agent.

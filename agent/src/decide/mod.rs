@@ -41,6 +41,6 @@ pub mod want;
 
 pub use back::REFUSALS;
 pub use boot::at_boot;
-pub use itself::{at_launch, to_launch};
+pub use itself::{at_launch, is_in_vain, to_launch};
 pub use next::next;
 pub use trial::STARTS;

@@ -14,7 +14,7 @@ use super::model::{
 use super::next::{Case, Decision};
 use super::poll;
 use super::trial::{Toward, timeout, toward};
-use super::{back, drift, orphan, settings};
+use super::{back, drift, itself, orphan, settings};
 
 #[cfg(test)]
 mod tests;
@@ -161,7 +161,9 @@ fn down(case: &Case<'_>) -> Option<(Duration, Reason)> {
         (None, Run::Started { tree, at }, Some(ended)) if tree == setup.tree => (at, ended),
         _ => return None,
     };
-    let again = (at + START_AGAIN).saturating_sub(case.now.boot);
+    // Until then the packaged agent polls, and a better one may arrive.
+    let pause = if is_itself(case.name) { itself::AGAIN } else { START_AGAIN };
+    let again = (at + pause).saturating_sub(case.now.boot);
     let reason = Reason::Down { setup: setup.clone(), said: said.clone(), again };
     (!again.is_zero()).then_some((again, reason))
 }

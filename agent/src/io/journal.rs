@@ -16,8 +16,8 @@ use super::disk;
 use super::lock::Lock;
 use crate::config::Paths;
 use crate::decide::model::{
-    Committed, Drift, Heal, Hold, Orphan, Pin, Record, Refusal, Retry, Rollback, Run, Said, Setback, Trial,
-    Tried, Trouble, Until,
+    Begun, Committed, Drift, Heal, Hold, Orphan, Pin, Record, Refusal, Retry, Rollback, Run, Said, Setback,
+    Trial, Tried, Trouble, Until,
 };
 
 mod envelope;
@@ -87,6 +87,9 @@ pub struct Running {
     /// Those that were changed while it ran.
     #[serde(default)]
     pub tried: Option<Tried>,
+    /// Of the agent itself: how often its committed release was begun in vain.
+    #[serde(default)]
+    pub begun: Option<Begun>,
 }
 
 /// What the agent last said, for whoever asks while it is at work or asleep; kept like [`Running`].

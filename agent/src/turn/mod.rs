@@ -22,6 +22,7 @@ use crate::io::wake::Wake;
 use crate::io::{disk, notify, refresh};
 use crate::look::{self, Site};
 
+pub use boot::begun_in_vain;
 pub use publisher::{Publisher, unsigned_now};
 pub use rhythm::{Rhythm, seed};
 pub use tell::log_changes;

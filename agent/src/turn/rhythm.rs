@@ -16,6 +16,7 @@ pub struct Rhythm {
     seed: u64,
     failures: u32,
     next: Duration,
+    answered: bool,
 }
 
 /// A number that is always the same for the device called `id`.
@@ -27,7 +28,18 @@ impl Rhythm {
     /// The first poll comes at a place in the interval that is the device's own.
     pub fn begin(site: &Site) -> Self {
         let (every, seed) = (site.settings.poll, site.seed);
-        Self { every, seed, failures: 0, next: clock::since_boot() + poll::first(every, seed) }
+        Self {
+            every,
+            seed,
+            failures: 0,
+            next: clock::since_boot() + poll::first(every, seed),
+            answered: false,
+        }
+    }
+
+    /// Whether the publisher has answered this process.
+    pub fn answered(&self) -> bool {
+        self.answered
     }
 
     /// How long it is until the next poll.
@@ -40,7 +52,7 @@ impl Rhythm {
         let boot = clock::since_boot();
         let polled = match polled {
             Ok(()) => {
-                self.failures = 0;
+                (self.failures, self.answered) = (0, true);
                 Polled::Answered
             }
             Err(failure) => {

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use self::image::Image;
 use self::qemu::{Parts, Qemu};
 use self::talk::Talk;
-use crate::power::{self, Disk, Loss, Lost, Shared, nbd};
+use crate::power::{self, Disk, Loss, Lost, Recording, Shared, nbd};
 use crate::scratch::Scratch;
 use crate::world::Ran;
 
@@ -130,7 +130,39 @@ impl Machine {
         drop(self.qemu.take().expect("the machine is off"));
         let server = self.server.as_ref().expect("a machine of a test has a server before its disk");
         assert_eq!(server.ended(PATIENCE), nbd::Ended::Cut);
-        self.disk.lock().unwrap_or_else(PoisonError::into_inner).cut(loss).unwrap()
+        self.locked().cut(loss).unwrap()
+    }
+
+    /// Its disk as it is, everything that was written settled; what is written from now on is noted.
+    ///
+    /// # Panics
+    /// When the guest does not settle it.
+    pub fn disk(&self) -> Disk {
+        self.run("sync").well();
+        let mut disk = self.locked();
+        disk.flush().unwrap();
+        disk.take_log();
+        disk.clone()
+    }
+
+    /// What was written since `start` was its disk.
+    pub fn recording(&self, start: Disk) -> Recording {
+        let log = self.locked().take_log();
+        let ended = log.len();
+        Recording::new(start, log, ended)
+    }
+
+    /// Pulls the plug, and puts another disk in: one that a cut could have left.
+    ///
+    /// # Panics
+    /// When the machine is off.
+    pub fn replace_disk(&mut self, disk: Disk) {
+        self.power_off(Loss::Everything);
+        *self.locked() = disk;
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Presses the reset button.

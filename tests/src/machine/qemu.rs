@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use super::talk::Talk;
 use crate::program::find;
 
-/// A kernel that panics starts anew after a second, as devices do. The console shows the journal.
+/// A kernel that panics starts anew after a second, as devices do. The console shows the journal. Everything lies at the
+/// same address each time: what the emulation has translated then serves every process, and a page of a library does not
+/// collect a translation of each process that ever ran, each of which the next boot would be held up by.
 pub(super) const KERNEL: &str = "root=/dev/vda rw console=ttyS0 quiet panic=1 no_timer_check net.ifnames=0 \
-    mitigations=off apparmor=0 systemd.show_status=0 systemd.journald.forward_to_console=1";
+    mitigations=off apparmor=0 norandmaps nokaslr systemd.show_status=0 systemd.journald.forward_to_console=1";
 
 /// How the guest's instructions are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

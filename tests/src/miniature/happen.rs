@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidelock::decide::model::{
-    Cause, Device, Heal, Hold, Memory, Orphan, Outcome, Pass, Phase, Pin, Recipe, Record, Retry, Rollback,
-    Run, Said, Setup, Space, Step, Trial, Trouble, TroubleKind, Until,
+    Begun, Cause, Device, Heal, Hold, Launch, Memory, Orphan, Outcome, Pass, Phase, Pin, Recipe, Record,
+    Retry, Rollback, Run, Said, Setup, Space, Step, Trial, Trouble, TroubleKind, Until,
 };
 use tidelock::decide::{self, STARTS};
 use tidelock_protocol::desired::Tuning;
@@ -304,8 +304,11 @@ impl World {
         if let Some(place) = self.itself() {
             let one = &mut now.apps[place];
             one.run = Run::Stopped;
-            if let Some((tree, _)) = decide::to_launch(&device.apps[&self.fleet.apps[place].0]) {
-                self.start(one, place, tree);
+            match decide::to_launch(&device.apps[&self.fleet.apps[place].0], self.now()) {
+                Launch::Trial(tree, _) | Launch::Committed(Begun { tree, .. }) => {
+                    self.start(one, place, tree);
+                }
+                Launch::Packaged | Launch::InVain(..) => {}
             }
             let dies = matches!(one.run, Run::Started { tree, .. }
                 if self.behaviour(place, &tree) == Some(Behaviour::Hangs));

@@ -145,6 +145,29 @@ fn an_agent_that_exits_at_once_goes_back_to_the_packaged_one_after_three_starts(
     drop(supervised);
 }
 
+#[test]
+fn a_committed_agent_that_ends_at_every_start_is_begun_three_times_and_then_the_packaged_one_polls() {
+    let program = "#!/bin/sh\n[ ! -e \"$HOME/broken\" ] || { echo \"$*\" >>\"$HOME/begun\"; exit 1; }\n\
+                   exec \"$TIDELOCK_LAUNCHER\" \"$@\"\n";
+    let mut stage = stage("itself-later", program.as_bytes());
+    let home = stage.scratch.join("home");
+    fs::create_dir(&home).unwrap();
+    stage.device = stage.device.clone().with("HOME", home.to_str().unwrap());
+    let supervised = Supervised::start(&stage, &stage.device);
+    let first = synced(&stage, "the first release of itself");
+    fs::write(home.join("broken"), "").unwrap();
+    run("kill", &["-KILL", &supervised.pid()]);
+    // A command is done by it as well, until it was begun in vain.
+    let said = || stage.device.run(&["why", "tidelock"]).stdout;
+    until("the packaged one", || said().contains("it ended 3 times in a row without having polled"));
+    let begun = fs::read_to_string(home.join("begun")).unwrap();
+    assert_eq!(begun.lines().filter(|line| line.ends_with(" run")).count(), 3, "{begun}");
+    release(&stage, GOOD.as_bytes(), 0o755);
+    until("a better one arrives", || stage.device.live("tidelock") != Some(first.clone()));
+    synced(&stage, "and stays");
+    drop(supervised);
+}
+
 /// Has the device's time pass faster: `poll` of its time is a few seconds of ours.
 fn fast(stage: &mut Stage, times: &str, poll: &str) -> Device {
     let device = Device::new(stage.device.root(), Ours::AgentWithTestClock);

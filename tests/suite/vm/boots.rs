@@ -10,7 +10,9 @@ fn a_release_that_panics_the_kernel_at_every_start_is_left_after_its_last_one() 
     stage.arrives(1);
     stage.machine.run("systemctl enable tidelock.service tidelock-guard.service").well();
     stage.publish(2, Made { service: "sleep 1; echo c >/proc/sysrq-trigger", user: "root", ..GOOD });
-    stage.machine.start("systemctl start tidelock.service; systemctl kill --signal=USR1 tidelock.service");
+    stage.machine.start(
+        "systemctl start tidelock.service; systemctl kill --kill-whom=main --signal=USR1 tidelock.service",
+    );
     stage.machine.until("it goes back", "tidelock why web | grep 'no verdict .* try 1'");
     stage.comes_to(1);
     assert_eq!(stage.machine.console().matches("Kernel panic").count(), 3);

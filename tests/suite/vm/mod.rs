@@ -5,6 +5,8 @@
 
 mod boots;
 mod clocks;
+mod itself;
 mod rig;
 mod stage;
+mod swap;
 mod updates;

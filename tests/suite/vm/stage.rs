@@ -149,7 +149,7 @@ WantedBy=multi-user.target
 
     /// Has the daemon ask the server at once.
     pub(super) fn poke(&self) {
-        self.machine.run("systemctl kill --signal=USR1 tidelock.service").well();
+        self.machine.run("systemctl kill --kill-whom=main --signal=USR1 tidelock.service").well();
     }
 
     /// Waits until the daemon has got `web` to run in `version`, committed or not.

@@ -133,8 +133,34 @@ pub struct App {
     pub settings: Settings,
     /// What of it does not run though it was started, in the service manager's words.
     pub ended: Option<String>,
+    /// Of the agent itself: how often its committed release was begun in this boot without having been of use.
+    pub begun: Option<Begun>,
     /// What this process remembers.
     pub memory: Memory,
+}
+
+/// Starts of a committed release of the agent, none of which came as far as a verified poll or a wanted end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Begun {
+    /// Which one.
+    pub tree: Digest,
+    /// How often.
+    pub times: u32,
+    /// When the last time, since boot.
+    pub at: Duration,
+}
+
+/// What the launcher becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Launch {
+    /// The packaged agent: no release of itself is to be run.
+    Packaged,
+    /// The release in trial, whose start is counted; it may live so long without a verdict.
+    Trial(Digest, Duration),
+    /// The committed release, whose start is counted like this first.
+    Committed(Begun),
+    /// The packaged agent, since this committed release was begun in vain.
+    InVain(Digest, String),
 }
 
 impl App {

@@ -13,8 +13,8 @@ mod tests;
 mod words;
 
 pub use device::{
-    App, Care, Check, Device, Memory, Mode, Pass, Process, Recipe, Run, Settings, Space, Starter, Tried,
-    Units, is_itself,
+    App, Begun, Care, Check, Device, Launch, Memory, Mode, Pass, Process, Recipe, Run, Settings, Space,
+    Starter, Tried, Units, is_itself,
 };
 pub use goal::{File, Files, Goal, Offer, Want, Wanted};
 pub use reason::{Left, Reason, Why};

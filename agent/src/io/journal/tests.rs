@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::decide::model::{Cause, Ground, Outcome, Phase, Setup};
+use crate::decide::model::{Begun, Cause, Ground, Outcome, Phase, Setup};
 use crate::room::Room;
 
 const TREE: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -169,6 +169,7 @@ fn what_runs_is_forgotten_with_the_boot() {
         untold: true,
         settings: Some("one".into()),
         tried: None,
+        begun: Some(Begun { tree: setup.tree, times: 2, at: Duration::from_secs(3) }),
     };
     journal.keep_running(&lock, &web(), &running).unwrap();
     assert_eq!(journal.running(&web()), running);

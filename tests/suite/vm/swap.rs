@@ -1,0 +1,52 @@
+//! The plug is pulled while link and units change together.
+
+use tidelock_tests::power::{Cut, Dice, Loss};
+
+use super::stage::{GOOD, SERVICE, Stage};
+
+/// How often.
+const CUTS: u64 = 5;
+
+#[test]
+fn a_cut_while_link_and_units_are_swapped_leaves_one_release_whole_and_the_next_update_arrives() {
+    let mut stage = Stage::new("swap");
+    stage.arrives(1);
+    stage.machine.run("systemctl enable tidelock-guard.service").well();
+    stage.publish(2, GOOD);
+    stage.tidelock("check");
+    let start = stage.machine.disk();
+    stage.arrives(2);
+    let recording = stage.machine.recording(start);
+    // From the link to the commit is the second half of what an update writes.
+    let length = u64::try_from(recording.length()).unwrap();
+    let mut dice = Dice::new(u64::from(std::process::id()));
+    for cut in 0..CUTS {
+        let after = length / 2 + length * cut / (2 * CUTS) + dice.throw(length / (2 * CUTS) + 1);
+        let cut = Cut { after: usize::try_from(after).unwrap(), loss: Loss::Some(dice.throw(u64::MAX)) };
+        println!("{} of {}", cut.after, recording.told());
+        stage.machine.replace_disk(recording.image(cut));
+        stage.machine.power_on(None);
+        assert!(stage.machine.boots(std::time::Duration::from_secs(400)), "{cut:?}");
+        let version = "cat /var/lib/tidelock/apps/web/current/tree/version";
+        let version: u32 = stage.machine.run(version).well().stdout.trim().parse().unwrap();
+        stage.comes_to(version);
+        stage.tidelock("verify").well();
+        stage.arrives(2);
+        stage.is_well();
+    }
+    // What a cut between the link and the units would leave: the guard puts it right before anything starts from it.
+    let unit = format!("/etc/systemd/system/{SERVICE}");
+    stage.machine.run(&format!("sed -i 's/in version 2/in version 1/' {unit}; sync")).well();
+    let before = stage.machine.boot();
+    stage.machine.reset();
+    stage.machine.has_booted_since(&before);
+    stage.comes_to(2);
+    let said =
+        stage.machine.run("journalctl --boot --unit tidelock-guard.service --output cat").well().stdout;
+    assert!(said.contains("place the units"), "{said}");
+    assert_eq!(
+        stage.machine.run(&format!("systemctl show --property=NRestarts --value {SERVICE}")).stdout,
+        "0\n"
+    );
+    stage.is_well();
+}
