@@ -342,6 +342,14 @@ impl Machine {
             .well();
     }
 
+    /// Waits until its console has shown `words` so many `times`.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub fn shows(&self, words: &str, times: usize) {
+        bounded(PATIENCE, words, || self.console().matches(words).count() >= times);
+    }
+
     /// What its console has shown, since it was restored: its journal, and what its kernel said.
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(log(&self.name, "console")).unwrap_or_default()).into_owned()

@@ -2,7 +2,7 @@
 
 use tidelock_tests::power::Loss;
 
-use super::stage::{GOOD, Made, Stage};
+use super::stage::{GOOD, Made, SERVICE, Stage};
 
 #[test]
 fn a_release_that_panics_the_kernel_at_every_start_is_left_after_its_last_one() {
@@ -13,6 +13,7 @@ fn a_release_that_panics_the_kernel_at_every_start_is_left_after_its_last_one() 
     stage.machine.start(
         "systemctl start tidelock.service; systemctl kill --kill-whom=main --signal=USR1 tidelock.service",
     );
+    (1..=3).for_each(|times| stage.machine.shows("Kernel panic", times));
     stage.machine.until("it goes back", "tidelock why web | grep 'no verdict .* try 1'");
     stage.comes_to(1);
     assert_eq!(stage.machine.console().matches("Kernel panic").count(), 3);
@@ -72,9 +73,13 @@ fn state_on_a_partition_that_is_mounted_late_is_waited_for() {
     machine.run("systemctl daemon-reload; systemctl start var-lib-tidelock.mount").well();
     stage.arrives(1);
     machine.run("systemctl enable tidelock.service tidelock-guard.service").well();
+    // As a cut between the link and the units leaves it: the guard puts it right before anything starts from it.
+    let unit = format!("/etc/systemd/system/{SERVICE}");
+    machine.run(&format!("sed -i 's/in version 1/in version 0/' {unit}")).well();
     machine.reboot();
     stage.comes_to(1);
     stage.becomes("Synced Healthy");
+    machine.shows("place the units of tree", 2);
     // Nobody made a state of its own below the mount point before it was there.
     let below = "mkdir /tmp/root; mount --bind / /tmp/root; ls /tmp/root/var/lib/tidelock; umount /tmp/root";
     assert_eq!(machine.run(below).well().stdout, "");

@@ -4,6 +4,7 @@
 
 mod device;
 mod goal;
+mod launch;
 mod reason;
 mod records;
 mod said;
@@ -13,10 +14,11 @@ mod tests;
 mod words;
 
 pub use device::{
-    App, Begun, Care, Check, Device, Launch, Memory, Mode, Pass, Process, Recipe, Run, Settings, Space,
-    Starter, Tried, Units, is_itself,
+    App, Care, Check, Device, Memory, Mode, Pass, Process, Recipe, Run, Settings, Space, Starter, Tried,
+    Units, is_itself,
 };
 pub use goal::{File, Files, Goal, Offer, Want, Wanted};
+pub use launch::{Begun, Launch};
 pub use reason::{Left, Reason, Why};
 pub use records::{
     Cause, Committed, Drift, Ground, Heal, Hold, Orphan, Phase, Pin, Refusal, Retry, Rollback, Setback,
