@@ -93,7 +93,7 @@ fn an_agent_that_ends_or_hangs_or_never_polls_is_left_and_the_one_before_goes_on
     let agent = fs::read(Ours::AgentAsShipped.path()).unwrap();
     let stage = stage("itself-bad", &agent);
     let home = live(&stage);
-    release(&stage, b"#!/bin/sh\nexit 1\n", 0o755);
+    release(&stage, b"#!/bin/sh\necho no agent >&2\nexit 1\n", 0o755);
     goes_back(&stage, &home, "no verdict .* try 1");
     release(&stage, b"#!/bin/sh\nexec sleep 98763\n", 0o755);
     goes_back(&stage, &home, "no verdict .* try 1");
