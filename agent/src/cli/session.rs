@@ -107,7 +107,7 @@ impl Session {
         let mut wake = Wake::listen().map_err(Failure::Signals)?;
         wake.watch(&paths.journal());
         let (seed, platform) = (turn::seed(id.as_str()), identity::platform()?);
-        let supervisor = Supervisor::of(paths.root());
+        let supervisor = Supervisor::of(paths.root(), &paths.state());
         let (process, launched) = (Process::Command, Launched::default());
         let site = Site { paths, settings, journal, seed, id, platform, supervisor, process, launched };
         Ok(Self { site, wake, patience: wait.unwrap_or(PATIENCE) })

@@ -23,7 +23,9 @@ use super::wake::{Wake, Woken};
 use super::{clock, notify};
 use crate::decide::model::Outcome;
 
-pub use systemd::{Shown, Supervisor, begin, end as end_unit, read_again, reload, show, start, stop, story};
+pub use systemd::{
+    Shown, Supervisor, begin, end as end_unit, forget, read_again, reload, show, start, stop, story,
+};
 pub use transient::Transient;
 
 /// How much of an output is kept: its end, in bytes.

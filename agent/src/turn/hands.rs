@@ -160,6 +160,7 @@ impl Turn<'_> {
             Ok(report) => {
                 let fetch::Report { bytes, requests, files, resumed, reused, .. } = report;
                 log::info!(
+                    app = app.as_str();
                     "{app}: fetched {bytes} bytes in {requests} requests; of {files} files {reused} were here and \
                      {resumed} staged already"
                 );
@@ -203,6 +204,7 @@ impl Turn<'_> {
         match wake.mortal(|| fetch::heal(http, &job, &|| wake.interrupts())) {
             Ok(fetch::Report { bytes, requests, files, .. }) => {
                 log::warn!(
+                    app = app.as_str();
                     "{app}: mended {files} files of the live tree, with {bytes} bytes in {requests} requests"
                 );
                 self.memory(app).mended = true;
@@ -217,7 +219,7 @@ impl Turn<'_> {
     /// A fetch that failed is remembered, and shown to whoever asks why.
     fn trouble(&mut self, app: &AppName, tree: Digest, error: &fetch::Error) -> Result<(), Error> {
         let message = in_words(error);
-        log::warn!("{app}: {message}");
+        log::warn!(app = app.as_str(); "{app}: {message}");
         let before = self.memory(app).trouble.take().filter(|before| before.tree == tree);
         let tries = before.map_or(1, |before| before.tries.saturating_add(1));
         let trouble = Trouble { tree, kind: error.kind(), message, tries, at: clock::since_boot() };

@@ -31,6 +31,11 @@ impl Turn<'_> {
         };
         let before = site.journal.running(app);
         site.journal.keep_running(self.lock, app, &Running { untold: true, ..before.clone() })?;
+        if site.supervisor == Supervisor::Systemd {
+            let gone = &units::all(&units::of(&units::found(&site.paths)?, app)) - &units::all(&wanted);
+            // How they failed would be told of the machine for ever.
+            service::forget(&gone);
+        }
         if units::place(self.lock, &site.paths, app, &wanted)? || before.untold {
             let told = service::read_again(self.wake).map_err(|Stopped| Error::Stopped)?;
             if told.outcome == Outcome::Failed {
@@ -46,14 +51,14 @@ impl Turn<'_> {
             let units = units::all(&units::of(&units::found(&self.site.paths)?, app));
             let stopped = service::stop(&units, timeout, self.wake).map_err(|Stopped| Error::Stopped)?;
             if stopped.outcome == Outcome::Failed {
-                log::warn!("{app}: its units did not stop: {}", stopped.output);
+                log::warn!(app = app.as_str(); "{app}: its units did not stop: {}", stopped.output);
             }
         }
         let hook = |recipe: &recipe::Recipe| recipe.hooks.stop.clone().map(Probe::Command);
         let ended = self.run_command(app, tree, Duration::ZERO, timeout, Rest::Ends, hook)?;
         // A stop hook that fails cannot keep a release alive.
         if let Some(Ended { outcome: Outcome::Failed, output }) = ended {
-            log::warn!("{app}: the stop hook failed: {output}");
+            log::warn!(app = app.as_str(); "{app}: the stop hook failed: {output}");
         }
         if self.site.supervisor == Supervisor::Systemd {
             service::end_unit(&Transient::of_start(app.as_str()));
@@ -123,7 +128,7 @@ impl Turn<'_> {
     ) -> Result<(), Error> {
         match ended {
             Some(ended) if ended.outcome == Outcome::Failed => {
-                log::warn!("{app}: it does not start: {}", ended.output);
+                log::warn!(app = app.as_str(); "{app}: it does not start: {}", ended.output);
                 self.say(app, Recipe::START.into(), ended, 0);
                 self.keep(app, otherwise)
             }

@@ -80,7 +80,8 @@ pub(super) fn log(step: &Step, why: Option<&Why>) {
 pub fn log_changes(before: &Why, why: &Why) {
     for (app, reason) in &why.apps {
         if before.apps.get(app).map(Reason::code) != Some(reason.code()) {
-            log_reason(log::Level::Info, app.as_str(), reason, &format!("{app}: {reason}"));
+            let level = if reason.is_trouble() { log::Level::Warn } else { log::Level::Info };
+            log_reason(level, app.as_str(), reason, &format!("{app}: {reason}"));
         }
     }
 }

@@ -69,6 +69,21 @@ fn the_manager_hears_that_it_is_ready_why_each_app_is_where_it_is_and_that_it_en
 }
 
 #[test]
+fn what_went_wrong_is_logged_as_a_warning_and_what_goes_well_is_not() {
+    let stage = Stage::web("service-warning");
+    let log = stage.scratch.join("log");
+    let said = || fs::read_to_string(&log).unwrap();
+    let daemon = Daemon::start(&stage.device, &log);
+    until("it is installed", || said().contains("is wanted and committed"));
+    assert!(!said().contains("warning: "), "{}", said());
+    stage.change("web", "good", None);
+    daemon.poke();
+    until("it is refused", || {
+        said().lines().any(|line| line.starts_with("warning: web: git-") && line.contains("is refused"))
+    });
+}
+
+#[test]
 fn the_watchdog_is_fed_while_the_loop_sleeps_and_while_a_hook_runs() {
     let stage = Stage::web("service-watchdog");
     stage.update(0);

@@ -2,6 +2,7 @@
 //!
 //! Never here: a decision.
 
+mod about;
 mod device;
 mod goal;
 mod launch;

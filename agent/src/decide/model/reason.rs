@@ -282,24 +282,6 @@ impl Reason {
     }
 }
 
-impl Reason {
-    /// The release that it is about, where it is about one.
-    pub const fn setup(&self) -> Option<&Setup> {
-        match self {
-            Self::Synced(setup)
-            | Self::Installing(setup)
-            | Self::Trying(setup)
-            | Self::Restoring(setup)
-            | Self::Disagreed { wanted: setup }
-            | Self::BackingOff { setup, .. }
-            | Self::GoingBack { from: setup, .. }
-            | Self::Down { setup, .. } => Some(setup),
-            Self::Refused(refusal) => Some(&refusal.setup),
-            _ => None,
-        }
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -54,16 +55,22 @@ pub struct Shown {
 
 const PROPERTIES: &str = "--property=Id,LoadState,Type,ActiveState,SubState,Result,NRestarts,Job,Triggers,\
                           ActiveEnterTimestampMonotonic,InactiveExitTimestampMonotonic,ExecMainExitTimestampMonotonic";
+/// Where systemd keeps what is only of this boot.
+const TRANSIENT: &str = "/run/systemd/transient";
+/// How a unit ended that is not started any more, for it failed too often.
+const START_LIMIT: &str = "start-limit-hit";
 /// The one thing that is told without a unit.
 const RELOAD: [&str; 1] = ["daemon-reload"];
 /// How long systemd may take for what takes it no time.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 impl Supervisor {
-    /// systemd where it runs this machine and obeys the agent, and the agent works on the machine itself.
-    pub fn of(root: &Path) -> Self {
+    /// systemd where it runs this machine and obeys the agent, and the agent works on the machine itself. Whoever asks
+    /// about what root's agent keeps in `state` sees it as that agent does.
+    pub fn of(root: &Path, state: &Path) -> Self {
         let booted = Path::new("/run/systemd/system").is_dir();
-        if booted && user::is_root() && root == Path::new("/") { Self::Systemd } else { Self::Hooks }
+        let roots = || state.metadata().map_or(user::is_root(), |found| found.uid() == 0);
+        if booted && root == Path::new("/") && roots() { Self::Systemd } else { Self::Hooks }
     }
 }
 
@@ -94,9 +101,7 @@ pub fn show(units: &BTreeSet<String>) -> io::Result<BTreeMap<String, Shown>> {
     if units.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut command = Command::new("systemctl");
-    let command = command.args(["show", PROPERTIES, "--"]).args(units).stdin(Stdio::null());
-    let output = command.output()?;
+    let output = systemctl(&["show", PROPERTIES, "--"]).args(units).output()?;
     let now = clock_gettime(ClockId::Monotonic);
     let monotonic = Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0));
     // systemd counts no sleep; everything here does.
@@ -121,9 +126,15 @@ pub fn read_again(wake: &Wake) -> Result<Ended, Stopped> {
 /// # Errors
 /// The agent was asked to end.
 pub fn start(units: &BTreeSet<String>, timeout: Duration, wake: &Wake) -> Result<Ended, Stopped> {
-    // What failed too often a while ago may be started again now. Units that never failed are no error.
-    tell(&["reset-failed"], units, PATIENCE, wake)?;
-    telling(tell(&["start"], units, timeout, wake)?, units)
+    let begin = || tell(&["start"], units, timeout, wake);
+    let mut ended = begin()?;
+    let limited = || show(units).is_ok_and(|all| all.values().any(|unit| unit.result == START_LIMIT));
+    // What failed too often a while ago may be started again now.
+    if ended.outcome == Outcome::Failed && limited() {
+        tell(&["reset-failed"], units, PATIENCE, wake)?;
+        ended = begin()?;
+    }
+    telling(ended, units)
 }
 
 /// Lets `units` read their files again.
@@ -155,25 +166,39 @@ pub fn begin(unit: &str) -> io::Result<()> {
     quietly(&["start", "--no-block", "--", unit])
 }
 
-/// Ends `unit` with everything that runs in it, if there is one, and forgets how it ended.
+/// Ends the transient `unit` with everything that runs in it, if there is one, and forgets how it ended.
 pub fn end(unit: &str) {
-    for words in [["stop", "--", unit], ["reset-failed", "--", unit]] {
-        // Not to know the unit is all right, and there is no other way on.
-        let _ = quietly(&words);
+    // To ask for what is not there costs an app time in which it does not run.
+    if Path::new(TRANSIENT).join(unit).exists() {
+        // There is no other way on, and whoever has ended meanwhile is no error.
+        let _ = quietly(&["stop", "--", unit]);
+        forget(&BTreeSet::from([unit.to_owned()]));
+    }
+}
+
+/// Forgets how `units` ended.
+pub fn forget(units: &BTreeSet<String>) {
+    if !units.is_empty() {
+        let words = ["reset-failed", "--"].into_iter().chain(units.iter().map(String::as_str));
+        // Whoever has not failed, or is not known any more, is no error.
+        let _ = quietly(&words.collect::<Vec<_>>());
     }
 }
 
 fn quietly(words: &[&str]) -> io::Result<()> {
+    systemctl(words).stdout(Stdio::null()).stderr(Stdio::null()).status().map(drop)
+}
+
+/// The program, which tells the manager of the agent's own unit about its failures where it can.
+fn systemctl(words: &[&str]) -> Command {
     let mut command = Command::new("systemctl");
-    let null = Stdio::null;
-    command.args(words).stdin(null()).stdout(null()).stderr(null()).status().map(drop)
+    command.args(words).env_remove("NOTIFY_SOCKET").env("SYSTEMD_COLORS", "0").stdin(Stdio::null());
+    command
 }
 
 /// What systemd says of units that are not as they should be, and the last lines of what they said.
 pub fn story(units: &BTreeSet<String>) -> String {
-    let mut command = Command::new("systemctl");
-    let command = command.args(["status", "--no-pager", "--full", "--lines=20", "--"]).args(units);
-    let output = command.stdin(Stdio::null()).env("SYSTEMD_COLORS", "0").output();
+    let output = systemctl(&["status", "--no-pager", "--full", "--lines=20", "--"]).args(units).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let text = super::plain(text.unwrap_or_default().trim());
     let begin = text
@@ -274,6 +299,6 @@ mod tests {
 
     #[test]
     fn another_root_has_no_service_manager() {
-        assert_eq!(Supervisor::of(Path::new("/nowhere")), Supervisor::Hooks);
+        assert_eq!(Supervisor::of(Path::new("/nowhere"), Path::new("/")), Supervisor::Hooks);
     }
 }
