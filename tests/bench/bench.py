@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The bench: ratios against named tools in the same run, printed; nothing here is a test.
 
-    tests/bench/bench.py            everything (as root: loop devices; about half an hour)
-    tests/bench/bench.py NAME…      some of: install next pairs memory resting poll publish size
+    tests/bench/bench.py            everything but `hour` (as root: loop devices; about half an hour)
+    tests/bench/bench.py NAME…      some of: install next pairs memory resting poll publish size hour
 
 Each line: what, ours, theirs, ratio, and what is accepted and aimed at.
 """
@@ -223,6 +223,44 @@ def resting(agent, server):
             process.wait()
 
 
+def hour(agent, server):
+    """An hour of the service as it is configured when nobody says how: a poll every five minutes, nothing new."""
+    fleet = small_fleet(server)
+    with Nginx(fleet.out) as nginx:
+        url, authority = f"https://127.0.0.1:{nginx.tls_port}", nginx.home / "ca.pem"
+        device = Device(agent, WORK / "small-device", fleet, url, authority, settings="")
+        device.update()
+        process = daemon(device)
+        try:
+            # The first poll and the first look are of the start, not of the hour.
+            time.sleep(60)
+            of, asked = lambda: use(process.pid), lambda: len(nginx.log.read_text().splitlines())
+            begin, before = of(), asked()
+            samples = []
+            for _ in range(60):
+                time.sleep(60)
+                samples.append(of())
+            end, polls = samples[-1], asked() - before
+            peak = max(sample["Pss"] for sample in samples)
+            line(f"an hour of the service, {polls} polls: resting memory (PSS)", f"{end['Pss']:.2f} MiB", f"most {peak:.2f}", "", "4", "2.5")
+            seconds = end["cpu"] - begin["cpu"]
+            line("  CPU of the hour", f"{seconds:.2f} s", f"{seconds / 36:.4f} %", "")
+            line("  times that it was woken", end["switches"] - begin["switches"], "", "")
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def use(pid):
+    """Memory in MiB, CPU seconds and context switches of a process until now."""
+    of = lambda name: pathlib.Path(f"/proc/{pid}/{name}").read_text()
+    pss = next(int(row.split()[1]) / 1024 for row in of("smaps_rollup").splitlines() if row.startswith("Pss:"))
+    # The clock of a process, by the kernel's way to name it: in nanoseconds, where /proc counts ticks.
+    cpu = time.clock_gettime(~pid << 3 | 2)
+    switches = next(int(row.split()[1]) for row in of("status").splitlines() if row.startswith("voluntary"))
+    return {"Pss": pss, "cpu": cpu, "switches": switches}
+
+
 def poll(agent, server):
     fleet = small_fleet(server)
     for name, keepalive, accept in (("kept", 3600, "360"), ("resumed", 0, "1500")):
@@ -275,14 +313,16 @@ def size(agent, server):
 
 
 BENCHES = {"size": size, "install": install, "next": next_release, "publish": publish, "poll": poll, "resting": resting,
-           "memory": memory, "pairs": pairs}
+           "memory": memory, "pairs": pairs, "hour": hour}
+WITHOUT_TREES = {"size", "memory", "resting", "poll", "hour"}
 
 
 def main():
-    names = sys.argv[1:] or list(BENCHES)
+    names = sys.argv[1:] or [name for name in BENCHES if name != "hour"]
     if unknown := [name for name in names if name not in BENCHES]:
         raise SystemExit(f"no bench {', '.join(unknown)}; there are: {', '.join(BENCHES)}")
-    quiet(pathlib.Path(__file__).with_name("trees"), TREES)
+    if set(names) - WITHOUT_TREES:
+        quiet(pathlib.Path(__file__).with_name("trees"), TREES)
     programs = rig.binaries()
     for name in names:
         BENCHES[name](*programs)

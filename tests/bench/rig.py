@@ -246,13 +246,12 @@ class Fleet:
 
 
 class Device:
-    """A device in a directory of its own, that trusts `authority` and polls every second."""
+    """A device in a directory of its own, that trusts `authority`; it polls every second, or as `settings` say."""
 
-    def __init__(self, agent, home, fleet, url, authority=None):
+    def __init__(self, agent, home, fleet, url, authority=None, settings='poll = "1s"\n'):
         self.agent, self.home = agent, fresh(home)
         fragments = home / "etc/tidelock/config.d"
         fragments.mkdir(parents=True)
-        settings = 'poll = "1s"\n'
         if authority:
             # What the configuration names lies below the device's root.
             shutil.copy(authority, home / "etc/tidelock/ca.pem")
