@@ -3,10 +3,16 @@
 //! Most tests begin on a machine that has just booted, restored within a second or two; only those that are about boots
 //! take the time of one.
 
+mod adopted;
+mod apps;
 mod boots;
 mod clocks;
+mod downtime;
+mod gone;
 mod itself;
+mod jobs;
 mod rig;
+mod settings;
 mod stage;
 mod swap;
 mod updates;

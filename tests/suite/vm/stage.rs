@@ -110,6 +110,26 @@ WantedBy=multi-user.target
         self.fleet.publish().well();
     }
 
+    /// Publishes `app` as a tree of `files` and nothing else; what lies in `bin/` can be run.
+    pub(super) fn put(&self, app: &str, files: &[(&str, &str)]) {
+        let tree = format!("apps/{app}/tree");
+        drop(fs::remove_dir_all(self.fleet.repository().join(&tree)));
+        self.fleet.write(&format!("apps/{app}/app.toml"), format!("path = \"{tree}\"\n"));
+        for (path, text) in files {
+            self.fleet.write(&format!("{tree}/{path}"), text);
+            if path.starts_with("bin/") {
+                make_executable(&self.fleet.repository().join(&tree).join(path));
+            }
+        }
+        self.fleet.commit(&format!("Another {app}"));
+        self.fleet.publish().well();
+    }
+
+    /// What a command of the guest's shell printed; it must end well.
+    pub(super) fn says(&self, command: &str) -> String {
+        self.machine.run(command).well().stdout
+    }
+
     /// Runs a command of the agent.
     pub(super) fn tidelock(&self, arguments: &str) -> Ran {
         self.machine.run(&format!("tidelock {arguments}"))
