@@ -37,11 +37,11 @@ pub fn file_system(path: &Path) -> io::Result<FileSystem> {
     const RAMFS: u32 = 0x8584_58f6;
     const OVERLAY: u32 = 0x794c_7630;
     let there = path.ancestors().find(|path| path.is_dir()).unwrap_or(path);
-    // The number is 32 bits wide, however wide the field and whatever its sign.
-    let kind = rustix::fs::statfs(there)?.f_type & 0xffff_ffff;
-    Ok(match u32::try_from(kind) {
-        Ok(TMPFS | RAMFS) => FileSystem::Memory,
-        Ok(OVERLAY) => FileSystem::Overlay,
+    // The number is 32 bits wide; how wide the field is, and whether it has a sign, differs from processor to processor.
+    let [a, b, c, d, ..] = rustix::fs::statfs(there)?.f_type.to_le_bytes();
+    Ok(match u32::from_le_bytes([a, b, c, d]) {
+        TMPFS | RAMFS => FileSystem::Memory,
+        OVERLAY => FileSystem::Overlay,
         _ => FileSystem::Other,
     })
 }
