@@ -8,6 +8,8 @@ pub mod config;
 pub mod git;
 pub mod keys;
 pub mod look;
+pub mod pipeline;
 pub mod publish;
+pub mod store;
 pub mod turn;
 pub mod web;

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use clap::Parser;
 use tidelock_server::cli::{self, Arguments, Command, Exit, Notify, Serve, Serving};
-use tidelock_server::turn::{self, News, Said};
+use tidelock_server::turn::{self, Desk, News, Said, Wake};
 use tidelock_server::web::{Certificate, Limits, Options, Web};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -17,6 +17,11 @@ fn main() -> ExitCode {
         Command::Validate(arguments) => cli::validate(&arguments),
         Command::Plan(arguments) => cli::plan(&arguments),
         Command::Promote(arguments) => cli::promote(&arguments),
+        Command::Push(arguments) => cli::push(&arguments),
+        Command::Wait(arguments) => cli::wait(&arguments),
+        Command::Token(command) => cli::token(&command),
+        Command::BreakGlass(arguments) => cli::break_glass(&arguments),
+        Command::Status(arguments) => cli::status(&arguments),
         Command::Expiring(arguments) => cli::expiring(&arguments),
         Command::Serve(arguments) => serve(&arguments),
     };
@@ -37,7 +42,10 @@ fn serve(arguments: &Serve) -> Result<Exit, cli::Error> {
             return Ok(Exit::Error);
         }
     };
+    let (wake, woken) = channel();
+    let desk = Desk::new(&settings.state, &settings.out, wake.clone());
     let options = Options {
+        desk: Some(desk.clone()),
         root: settings.out.clone(),
         listen,
         certificate: certificate.map(|(chain, key)| Certificate { chain, key }),
@@ -51,7 +59,6 @@ fn serve(arguments: &Serve) -> Result<Exit, cli::Error> {
         }
     };
     cli::say(&format!("serving {} at {}", settings.out.display(), web.url()));
-    let (stop, stopped) = channel();
     let mut manager = Notify::from_environment();
     let (alive, ended) = oneshot::channel::<()>();
     let turns = std::thread::spawn(move || {
@@ -63,13 +70,16 @@ fn serve(arguments: &Serve) -> Result<Exit, cli::Error> {
                 Ok(outcome) => outcome.in_short(),
                 Err(error) => format!("trouble: {}", cli::chain(error)),
             });
-            turned.map(News::from)
+            turned.map(|outcome| {
+                desk.pin(outcome.board.clone());
+                News::from(outcome)
+            })
         };
-        turn::watch(turn, poll, &stopped, say);
+        turn::watch(turn, poll, &woken, say);
     });
     runtime.block_on(web.run(async {
         tokio::select! {
-            () = asked_to_stop(stop) => {}
+            () = asked_to_stop(wake) => {}
             _ = ended => {}
         }
     }));
@@ -78,7 +88,7 @@ fn serve(arguments: &Serve) -> Result<Exit, cli::Error> {
 }
 
 /// Until SIGTERM or SIGINT; then the turns are told as well.
-async fn asked_to_stop(turns: Sender<()>) {
+async fn asked_to_stop(turns: Sender<Wake>) {
     let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     match (terminate, interrupt) {
         (Ok(mut terminate), Ok(mut interrupt)) => {
@@ -90,7 +100,8 @@ async fn asked_to_stop(turns: Sender<()>) {
         // Without a way to be told, the kernel ends the process instead.
         _ => std::future::pending().await,
     }
-    drop(turns);
+    // Nobody listens any more: then there is nothing to stop.
+    let _ = turns.send(Wake::Stop);
 }
 
 fn say(said: Said) {

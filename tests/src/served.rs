@@ -29,7 +29,8 @@ impl Served {
         let certificate =
             certificate.map(|pair| Certificate { chain: pair.chain.clone(), key: pair.key.clone() });
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let options = Options { root: root.to_owned(), listen, certificate, limits: Limits::default() };
+        let options =
+            Options { root: root.to_owned(), listen, certificate, limits: Limits::default(), desk: None };
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {

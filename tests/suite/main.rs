@@ -9,6 +9,7 @@ mod device;
 mod fetch;
 mod golden;
 mod publish;
+mod push;
 mod reasons;
 mod tidy;
 mod trust;

@@ -7,7 +7,7 @@ use std::io::Read;
 use flate2::bufread::GzDecoder;
 use serde::Serialize;
 use tidelock_protocol::digest::Digest;
-use tidelock_protocol::index::{Blocks, Contents, Listing};
+use tidelock_protocol::index::{Block, Blocks, Contents, Listing};
 use tidelock_protocol::limits::INDEX_INFLATED_BYTES;
 use tidelock_protocol::tree::{Kind, TreePath};
 
@@ -92,7 +92,10 @@ impl Before {
 }
 
 /// The text of an index as served.
-pub(super) fn inflated(index: &[u8]) -> Result<Vec<u8>, Error> {
+///
+/// # Errors
+/// It is not gzip, or something follows it.
+pub fn inflated(index: &[u8]) -> Result<Vec<u8>, Error> {
     let mut text = Vec::new();
     let mut gzip = GzDecoder::new(index);
     gzip.by_ref().take(INDEX_INFLATED_BYTES + 1).read_to_end(&mut text).map_err(Error::ReadBack)?;
@@ -101,6 +104,20 @@ pub(super) fn inflated(index: &[u8]) -> Result<Vec<u8>, Error> {
     } else {
         Err(Error::Disagree("bytes follow the end of the index".into()))
     }
+}
+
+/// The blocks that an index, as served, names.
+///
+/// # Errors
+/// It is no index.
+pub fn blocks(index: &[u8]) -> Result<Vec<Block>, Error> {
+    let text = inflated(index)?;
+    let mut blocks = Blocks::open(&text[..]).map_err(Error::Tree)?;
+    let mut all = Vec::new();
+    while let Some(block) = blocks.next_block().map_err(Error::Tree)? {
+        all.push(block);
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tidelock_protocol::index;
 use tidelock_protocol::tree::TreePath;
 
 pub use check::check;
-pub use compare::{Cost, compare};
+pub use compare::{Cost, blocks, compare, inflated};
 pub use compress::COMPRESSOR;
 pub use pack::{Packed, Packer};
 

@@ -12,6 +12,10 @@ use crate::config;
 use crate::git::Signers;
 use crate::turn::Settings;
 
+mod pipeline;
+
+pub use pipeline::{Push, Speak, Token, Wait};
+
 /// The branch that is read where none is named.
 pub(super) const BRANCH: &str = "main";
 
@@ -40,6 +44,18 @@ pub enum Command {
     Plan(Plan),
     /// Have one environment want the very release that another one runs: the change in Git that says so.
     Promote(Promote),
+    /// Pack a release where it was built, hand it in at the server, and move an environment that is owned by push.
+    #[command(disable_version_flag = true)]
+    Push(Push),
+    /// Wait until an environment wants a release, or is published from a commit.
+    Wait(Wait),
+    /// Make, list and revoke the tokens of pipelines, on the server's own machine.
+    #[command(subcommand)]
+    Token(Token),
+    /// Let an environment want, for a while, what the environment before it was not published with for long enough.
+    BreakGlass(BreakGlass),
+    /// Say what is published, what waits, and which glass is broken; exit code 10 when somebody should look.
+    Status(Status),
     /// List what runs out when; exit code 10 when something does soon, or waits too long for a signature.
     Expiring(Expiring),
     /// Watch the fleet repository, publish, sign anew in time, and serve it all over HTTP or HTTPS.
@@ -196,6 +212,37 @@ pub struct Promote {
     pub branch: Option<String>,
 }
 
+/// `break-glass`
+#[derive(Debug, Args)]
+pub struct BreakGlass {
+    /// The server's state directory.
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// The environment that need not wait.
+    #[arg(long, value_name = "NAME")]
+    pub env: EnvironmentName,
+    /// Who answers for it.
+    #[arg(long, value_name = "NAME", value_parser = reason)]
+    pub owner: String,
+    /// Why; it stands in the audit for ever.
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: String,
+    /// How long, at most a week.
+    #[arg(long, value_name = "SPAN", value_parser = week)]
+    pub expires: Duration,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The published directory.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The state directory.
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+}
+
 /// `expiring`
 #[derive(Debug, Args)]
 pub struct Expiring {
@@ -277,6 +324,15 @@ fn reason(text: &str) -> Result<String, String> {
         Err("say why, for those who read the audit later".into())
     } else {
         Ok(text.to_owned())
+    }
+}
+
+fn week(text: &str) -> Result<Duration, String> {
+    let found = span(text)?;
+    if found.as_secs() <= 7 * 86_400 {
+        Ok(found)
+    } else {
+        Err("at most 7d: what lasts is a rule to be changed".into())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Exit;
 use super::{init, promote, serving};
-use crate::{git, publish, turn};
+use crate::{git, keys, pipeline, publish, store, turn};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,15 @@ pub enum Error {
     /// `promote`
     #[error(transparent)]
     Promote(#[from] promote::Error),
+    /// `push` and `wait`
+    #[error(transparent)]
+    Pipeline(#[from] pipeline::Error),
+    /// `token`
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A secret that cannot be made.
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
     /// A turn.
     #[error(transparent)]
     Turn(#[from] turn::Error),
@@ -29,6 +38,10 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Serving(serving::Error::Missing { .. }) => Exit::Usage,
+            Self::Pipeline(pipeline::Error::NoToken) => Exit::Usage,
+            Self::Pipeline(pipeline::Error::TimedOut(_)) => Exit::Timeout,
+            Self::Pipeline(error) if error.is_refusal() => Exit::Refused,
+            Self::Pipeline(_) | Self::Store(_) | Self::Keys(_) => Exit::Error,
             Self::Init(_) | Self::Serving(_) | Self::Promote(_) => Exit::Error,
             Self::Published(error) | Self::Turn(turn::Error::Publish(error)) => match error {
                 publish::Error::Busy { .. } => Exit::Busy,

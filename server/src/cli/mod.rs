@@ -9,17 +9,24 @@ mod init;
 mod look;
 mod notify;
 mod promote;
+mod pushing;
 mod serving;
+mod status;
+mod token;
 
 use std::io::{self, Write};
 
 pub use arguments::{
-    Arguments, Command, Expiring, Init, Look, Place, Plan, Promote, Publish, Serve, Validate,
+    Arguments, BreakGlass, Command, Expiring, Init, Look, Place, Plan, Promote, Publish, Push, Serve, Speak,
+    Status, Token, Validate, Wait,
 };
 pub use errors::Error;
 pub use look::{plan, validate};
 pub use notify::Notify;
+pub use pushing::{push, wait};
 pub use serving::{Serving, serving};
+pub use status::status;
+pub use token::token;
 
 pub use crate::turn::chain;
 use crate::turn::{self, Outcome};
@@ -82,6 +89,28 @@ pub fn publish(arguments: &Publish) -> Result<Exit, Error> {
 /// There is nothing to promote, or the change cannot be made.
 pub fn promote(arguments: &Promote) -> Result<Exit, Error> {
     Ok(promote::promote(arguments)?)
+}
+
+/// Breaks glass, and says so.
+///
+/// # Errors
+/// The state directory cannot be written.
+pub fn break_glass(arguments: &BreakGlass) -> Result<Exit, Error> {
+    let BreakGlass { state, env, owner, reason, expires } = arguments;
+    let since = crate::look::clock().now;
+    let glass = turn::Glass {
+        environment: env.clone(),
+        owner: owner.clone(),
+        reason: reason.clone(),
+        since,
+        expires: since.after(*expires),
+    };
+    turn::break_glass(state, &glass)?;
+    say(&format!(
+        "{env} waits for no other environment until {}: publish now, and put it right after",
+        glass.expires
+    ));
+    Ok(Exit::Done)
 }
 
 /// Lists what runs out when.

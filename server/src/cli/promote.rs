@@ -65,12 +65,12 @@ pub(super) fn promote(arguments: &Promote) -> Result<Exit, Error> {
     let mut repository = Repository::open(fleet, &scratch.0.join("git"))?;
     let base = repository.head(on)?;
     let file = format!("environments/{to}.toml");
-    let text = read(&repository, &base, &file)?.unwrap_or_default();
+    let text = read_file(&repository, &base, &file)?.unwrap_or_default();
     let changed =
         with_release(&text, app, version).map_err(|reason| Error::File { file: file.clone(), reason })?;
     let pins = format!("apps/{app}/releases/{version}.toml");
     let mut files = Vec::new();
-    if read(&repository, &base, &pins)?.is_none() {
+    if read_file(&repository, &base, &pins)?.is_none() {
         files.push((pins, pinned(choice, desired).into_bytes()));
     }
     if changed != text {
@@ -88,24 +88,24 @@ pub(super) fn promote(arguments: &Promote) -> Result<Exit, Error> {
         }
         return Ok(Exit::Done);
     };
-    commit_to(&repository, &base, &files, &message, (target, branch.is_none()), &scratch.0)?;
+    commit_files(&repository, &base, &files, &message, (target, branch.is_none()), &scratch.0)?;
     say(&format!("committed {message:?} to {target} of {}", repository.label()));
     Ok(Exit::Done)
 }
 
-fn commit_to(
+pub(super) fn commit_files(
     repository: &Repository,
     base: &Commit,
     files: &[(String, Vec<u8>)],
     message: &str,
     (branch, is_base): (&str, bool),
     scratch: &Path,
-) -> Result<(), git::Error> {
+) -> Result<(), Error> {
     let new = repository.change(base, files, message, &scratch.join("commit"))?;
-    repository.advance(branch, &new, is_base.then_some(base))
+    Ok(repository.advance(branch, &new, is_base.then_some(base))?)
 }
 
-fn read(repository: &Repository, base: &Commit, path: &str) -> Result<Option<String>, Error> {
+pub(super) fn read_file(repository: &Repository, base: &Commit, path: &str) -> Result<Option<String>, Error> {
     let Some(entry) = repository.at(&base.id, path)? else { return Ok(None) };
     let refused = |reason: &str| Error::File { file: path.to_owned(), reason: reason.to_owned() };
     let Kind::File { .. } = entry.kind else { return Err(refused("it is no plain file")) };

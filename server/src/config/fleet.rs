@@ -21,7 +21,9 @@
 //! grace = "180d"                      # how long files stay that nothing names: longer than any device may sleep
 //!
 //! [environments.prod]
-//! owner = "git"                       # or "push": its state comes from CI
+//! requires = "staging"                # wants nothing that staging was not published with
+//! soak = "24h"                        # for so long
+//! owner = "git"                       # commits move it; "push": a pipeline does, with `min_interval = "5m"` between two
 //! keys = ["anna", "ben"]
 //! threshold = 2
 //! ```
@@ -36,7 +38,7 @@ use tidelock_protocol::names::{AppName, EnvironmentName};
 use tidelock_protocol::nearest::nearest;
 
 use super::document::{self, Table, Value};
-use super::{Place, Problems};
+use super::{At, Place, Problems};
 
 const DAY: u64 = 86_400;
 
@@ -83,8 +85,21 @@ pub struct EnvironmentRole {
     pub owner: Owner,
     /// Who signs it.
     pub role: Role,
+    /// Shortest time between two pushes that move it.
+    pub min_interval: Option<Duration>,
+    /// Which other environment must have been published with a release before this one may want it.
+    pub requires: Option<Requires>,
     /// Where that is said.
     pub place: Place,
+}
+
+/// What an environment waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requires {
+    /// The other environment.
+    pub environment: EnvironmentName,
+    /// How long that must have been published with a release.
+    pub soak: Duration,
 }
 
 /// The one party that says what an environment wants.
@@ -170,8 +185,20 @@ pub(super) fn read(path: &str, bytes: &[u8], problems: &mut Problems) -> Option<
 fn environment(table: &Table<'_>, keys: &BTreeMap<String, PublicKey>) -> Option<EnvironmentRole> {
     let owner = table.required("owner").and_then(|value| value.parsed("\"git\" or \"push\""));
     let role = role(table, keys, 365);
+    let interval = table.optional("min_interval");
+    let required = table.optional("requires").and_then(|value| value.parsed("the name of an environment"));
+    let soak = table.optional("soak");
+    let span = soak.as_ref().and_then(|value| value.pause()).unwrap_or_default();
+    if let (Some(value), None) = (&soak, &required) {
+        value.problem("stands without `requires`: say which environment comes first");
+    }
+    let min_interval = interval.as_ref().and_then(|value| value.pause());
     table.finish();
-    Some(EnvironmentRole { owner: owner?.value, role: role?, place: table.place() })
+    if let (Some(value), Some(At { value: Owner::Git, .. })) = (interval, &owner) {
+        value.problem("is for an environment that is pushed to; commits are taken as they come");
+    }
+    let requires = required.map(|At { value: environment, .. }| Requires { environment, soak: span });
+    Some(EnvironmentRole { owner: owner?.value, role: role?, min_interval, requires, place: table.place() })
 }
 
 /// `keys`, `threshold` and `life` of one role.

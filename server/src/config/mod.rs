@@ -17,11 +17,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use tidelock_protocol::names::{AppName, EnvironmentName};
+use tidelock_protocol::nearest::nearest;
 
 pub use app::{App, Origin};
 pub use edit::with_release;
 pub use environment::{Choice, Environment, Wish};
-pub use fleet::{EnvironmentRole, Fleet, Owner, Role};
+pub use fleet::{EnvironmentRole, Fleet, Owner, Requires, Role};
 pub use release::{Pinned, PinnedBuild, pinned};
 pub use service::{Service, service};
 pub use span::span;
@@ -177,6 +178,18 @@ pub fn fleet(texts: &Texts, problems: &mut Problems) -> Option<Fleet> {
         return None;
     };
     let fleet = fleet::read("fleet.toml", bytes, problems)?;
+    for (name, role) in &fleet.environments {
+        let Some(Requires { environment, .. }) = &role.requires else { continue };
+        if environment == name || !fleet.environments.contains_key(environment) {
+            let meant = nearest(environment.as_str(), fleet.environments.keys().map(EnvironmentName::as_str));
+            let hint = meant.filter(|meant| *meant != name.as_str());
+            let hint = hint.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+            problems.add(
+                role.place.clone(),
+                format!("{name} requires {environment}, which is no other environment{hint}"),
+            );
+        }
+    }
     for path in texts.keys() {
         let Some(File::Environment(name)) = File::of(path) else { continue };
         let place = Place::of_file(path);

@@ -67,6 +67,16 @@ pub struct Keyring {
     keys: BTreeMap<KeyId, Secret>,
 }
 
+/// 256 random bits, for a secret that is no key.
+///
+/// # Errors
+/// The system has none.
+pub fn random() -> Result<[u8; 32], Error> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Error::Random)?;
+    Ok(bytes)
+}
+
 impl Secret {
     /// A new Ed25519 key from the system's randomness.
     ///
@@ -130,7 +140,11 @@ impl Secret {
         File::open(directory).and_then(|handle| handle.sync_all()).map_err(failed("fsync the directory of"))
     }
 
-    fn read(path: &Path) -> Result<Self, Error> {
+    /// The key in this file.
+    ///
+    /// # Errors
+    /// It cannot be read, others may read it, or it is no key.
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { what: "read the key file", path: path.to_owned(), source };
         let file = File::open(path).map_err(failed)?;
         let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
@@ -157,7 +171,7 @@ impl Keyring {
     pub fn read(directory: &Path) -> Result<Self, Error> {
         let mut files = Vec::new();
         find(directory, DEPTH, &mut files)?;
-        let keys = files.iter().map(|path| Secret::read(path)).collect::<Result<Vec<_>, _>>()?;
+        let keys = files.iter().map(|path| Secret::from_file(path)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self::from_iter(keys))
     }
 

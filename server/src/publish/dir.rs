@@ -35,6 +35,11 @@ impl Directory {
         Self { root: root.to_owned() }
     }
 
+    /// Its root.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Takes the lock, and makes the directories.
     ///
     /// # Errors
@@ -136,8 +141,12 @@ pub(super) fn make(directory: &Path) -> Result<(), Error> {
     directory.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync)
 }
 
-/// Puts `bytes` at `path`, whole or not at all, whatever was there.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// Puts `bytes` at `path`, whole or not at all, whatever was there; its directory is made when it is missing.
+///
+/// # Errors
+/// Whatever the system says; what was there is still there then.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    path.parent().map_or(Ok(()), make)?;
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);

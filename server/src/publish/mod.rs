@@ -19,13 +19,13 @@ use std::path::PathBuf;
 
 use tidelock_protocol::time::Timestamp;
 
-pub use dir::{Directory, Lock};
+pub use dir::{Directory, Lock, replace};
 pub use expiry::{Expiring, Within, expiring};
 pub use order::{Content, Effect, Files, order};
 pub use pending::{Missing, Pending, PendingFiles, Waiting};
 pub use plan::{Input, Plan, check_clock, plan};
 pub use published::{Kept, Published};
-pub use releases::{Known, Registered, Registration, Stored};
+pub use releases::{Extra, Known, Registered, Registration, Stored, next_counter};
 pub use retention::sweep;
 pub use rules::{Rule, Rules};
 

@@ -75,7 +75,7 @@ impl Published {
     }
 
     /// The version that the next file of `role` gets: above the published one and above any that a crash left over.
-    pub(super) fn next_version(&self, role: &str) -> u64 {
+    pub fn next_version(&self, role: &str) -> u64 {
         let named = match role {
             "snapshot" => self.snapshot.as_ref().map(|kept| kept.value.version()),
             "timestamp" => self.timestamp.as_ref().map(|kept| kept.value.version()),

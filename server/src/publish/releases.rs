@@ -56,6 +56,57 @@ pub struct Registration {
     pub index: Content,
     /// The bytes of its bundle.
     pub bundle: Content,
+    /// What is published beside them: provenance, SBOM.
+    pub extras: Vec<Extra>,
+}
+
+/// A small file that is published beside a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extra {
+    /// Which.
+    pub kind: Artifact,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Registration {
+    /// The names and digests of its extras, as targets.
+    fn extras(&self, app: &AppName) -> Vec<(String, u64, Digest)> {
+        let name = |artifact| {
+            let (app, version, platform) = (app.clone(), self.version.clone(), self.platform.clone());
+            TargetName::App { app, version, platform, artifact }.to_string()
+        };
+        let of = |extra: &Extra| {
+            (name(extra.kind), u64::try_from(extra.bytes.len()).unwrap_or(u64::MAX), Digest::of(&extra.bytes))
+        };
+        self.extras.iter().map(of).collect()
+    }
+
+    /// Every file of it, by its whole name.
+    pub(super) fn files(&self, app: &AppName) -> Vec<(String, Content)> {
+        let Stored { index, bundle, .. } = &self.stored;
+        let whole = |file: &IndexTarget| format!("{}.{}", file.sha256, file.name);
+        let mut files = vec![(whole(index), self.index.clone()), (whole(bundle), self.bundle.clone())];
+        for ((name, _, digest), extra) in self.extras(app).into_iter().zip(&self.extras) {
+            files.push((format!("{digest}.{name}"), Content::Bytes(extra.bytes.clone())));
+        }
+        files
+    }
+
+    /// What the app's role says of each of its files, with this counter.
+    ///
+    /// Public for whoever signs the role of an app elsewhere.
+    pub fn targets(&self, app: &AppName, counter: u64) -> Vec<(String, Target)> {
+        let Self { version, source, stored, .. } = self;
+        let mark = Mark { tree: stored.tree, version: version.clone(), counter, source: source.clone() };
+        let files = [&stored.index, &stored.bundle].map(|file| (file.name.clone(), file.length, file.sha256));
+        let target = |(name, length, digest)| {
+            let mut target = Target::new(length, digest);
+            target.custom = Some(mark.to_custom());
+            (name, target)
+        };
+        files.into_iter().chain(self.extras(app)).map(target).collect()
+    }
 }
 
 /// Every release that the published roles name.
@@ -133,6 +184,13 @@ impl Known {
     }
 }
 
+/// The counter that `version` has among these targets of its app, or would have.
+pub fn next_counter(app: &AppName, targets: &BTreeMap<String, Target>, version: &Version) -> u64 {
+    let all = registered(app, targets);
+    let known = all.iter().find(|known| known.version == *version).map(|known| known.counter);
+    known.unwrap_or_else(|| 1 + all.iter().map(|known| known.counter).max().unwrap_or(0))
+}
+
 /// The targets of `app`'s role: those it has, those to be registered, without what is neither among the newest
 /// `retained` nor one of `named`.
 ///
@@ -149,7 +207,7 @@ pub(super) fn content(
     let mut counter = registered(app, before).iter().map(|known| known.counter).max().unwrap_or(0);
     let mut counters: BTreeMap<&Version, u64> = BTreeMap::new();
     for registration in new {
-        let Registration { version, platform, source, stored, .. } = registration;
+        let Registration { version, platform, stored, .. } = registration;
         if let Some(known) = before.get(&stored.index.name).and_then(Mark::of) {
             if known.tree == stored.tree {
                 continue;
@@ -157,16 +215,16 @@ pub(super) fn content(
             let (app, version, platform) = (app.to_string(), version.to_string(), platform.to_string());
             return Err(Error::OtherTree { app, version, platform });
         }
+        // The platforms of one version share its counter, whenever they come.
+        let known = registered(app, before).into_iter().find(|known| known.version == *version);
+        if let Some(known) = known {
+            counters.insert(version, known.counter);
+        }
         let counter = *counters.entry(version).or_insert_with(|| {
             counter += 1;
             counter
         });
-        let mark = Mark { tree: stored.tree, version: version.clone(), counter, source: source.clone() };
-        for file in [&stored.index, &stored.bundle] {
-            let mut target = Target::new(file.length, file.sha256);
-            target.custom = Some(mark.to_custom());
-            targets.insert(file.name.clone(), target);
-        }
+        targets.extend(registration.targets(app, counter));
     }
     let kept = retained_versions(&registered(app, &targets), named, retained);
     targets.retain(|_, target| Mark::of(target).is_none_or(|mark| kept.contains(&mark.version)));
@@ -224,6 +282,7 @@ mod tests {
             stored,
             index: bytes(),
             bundle: bytes(),
+            extras: Vec::new(),
         }
     }
 

@@ -1,14 +1,17 @@
 //! Who changed what when: `audit.jsonl` in the state directory, one line per event, only ever appended to.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tidelock_protocol::desired::Desired;
+use tidelock_protocol::names::EnvironmentName;
 use tidelock_protocol::time::Timestamp;
 
 use super::Error;
+use super::glass::Glass;
 use super::views::{Rewrite, Taken, View, Views};
 
 /// The file.
@@ -40,6 +43,32 @@ impl Audit {
             json!({ "time": now, "event": "published", "environment": environment, "serial": serial, "source": source })
         };
         self.append(&manifests.iter().map(event).collect::<Vec<_>>())
+    }
+
+    /// Records that glass was broken, before it is.
+    pub(super) fn glass(&self, glass: &Glass) -> Result<(), Error> {
+        let Glass { environment, owner, reason, since, expires } = glass;
+        self.append(&[json!({
+            "time": since, "event": "glass broken", "environment": environment, "owner": owner, "reason": reason,
+            "expires": expires,
+        })])
+    }
+
+    /// Records what was published only because glass was broken.
+    pub(super) fn unsoaked(
+        &self,
+        waived: &BTreeMap<EnvironmentName, String>,
+        manifests: &[Desired],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let events = manifests.iter().filter_map(|desired| {
+            let why = waived.get(&desired.environment)?;
+            Some(json!({
+                "time": now, "event": "published through broken glass", "environment": desired.environment,
+                "serial": desired.serial, "although": why,
+            }))
+        });
+        self.append(&events.collect::<Vec<_>>())
     }
 
     fn append(&self, events: &[Value]) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tidelock_protocol::time::Timestamp;
 
 use crate::config::Problems;
-use crate::{bundle, git, look, publish};
+use crate::{bundle, git, look, publish, store};
 
 /// Why a turn published nothing.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,9 @@ pub enum Error {
     /// A tree cannot be packed.
     #[error("cannot pack a release")]
     Bundle(#[source] bundle::Error),
+    /// What was handed in cannot be looked at.
+    #[error("cannot look at what was handed in")]
+    Store(#[from] store::Error),
     /// The state directory cannot be read or written.
     #[error("cannot {what} {}", path.display())]
     State {

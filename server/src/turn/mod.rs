@@ -3,12 +3,17 @@
 //! Never here: a rule of what is published (the pure rooms choose), or a word for people (`cli`).
 
 mod audit;
+mod desk;
 mod error;
+mod glass;
+mod handed;
 mod outcome;
 mod packing;
 mod proposal;
 mod rules;
+mod soak;
 mod trees;
+mod uploads;
 mod views;
 mod watch;
 mod wishes;
@@ -20,18 +25,25 @@ use tidelock_protocol::desired::{Desired, FORMAT, Source};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 
+pub use desk::{Board, Desk, EnvironmentView, Refused};
 pub use error::{Error, chain};
+pub use glass::{Glass, break_glass, broken};
 pub use outcome::{Cause, Outcome, Stopped};
 pub use proposal::{AppChange, Changes, Proposal, changes, validate};
-pub use watch::{News, Said, watch};
+pub use uploads::{Error as UploadError, Lacking, Uploads};
+pub use watch::{News, Said, Wake, watch};
 
 use crate::bundle;
 use crate::config::Problems;
 use crate::git::{Repository, Signers};
 use crate::look::{Seen, look};
-use crate::publish::{self, Directory, Effect, Input, Known, Lock, PendingFiles, Plan, Registration};
+use crate::publish::{
+    self, Directory, Effect, Input, Known, Lock, PendingFiles, Plan, Published, Registration,
+};
 use audit::Audit;
+use handed::HandedIn;
 use packing::Memory;
+use soak::Held;
 use views::{Taken, View, Views};
 use wishes::{Release, Wishes};
 
@@ -66,7 +78,7 @@ pub fn once(settings: &Settings) -> Result<Outcome, Error> {
     let directory = Directory::at(&settings.out);
     let lock = directory.lock()?;
     let decided = decide(settings, &directory, &lock)?;
-    let Decided { seen, views, trees, registrations, plan } = decided;
+    let Decided { seen, views, trees, registrations, handed, held, plan } = decided;
     let now = seen.clock.now;
     let audit = Audit::of(&settings.state);
     audit.rewrites(&views, now)?;
@@ -74,14 +86,14 @@ pub fn once(settings: &Settings) -> Result<Outcome, Error> {
     Memory::of(&settings.state, &directory, &seen.keyring).remember(&trees, &registrations)?;
     PendingFiles::of(&settings.state).settle(&plan.waiting, now)?;
     audit.manifests(&plan.manifests, now)?;
-    let published = if plan.effects.is_empty() {
-        seen.published.clone()
-    } else {
-        publish::Published::read(&settings.out)?
-    };
-    publish::sweep(&directory, &lock, &published, &settings.state, views.fleet.grace, now)?;
+    let after = if plan.effects.is_empty() { None } else { Some(Published::read(&settings.out)?) };
+    let published = after.as_ref().unwrap_or(&seen.published);
+    handed.settle(&plan, published, now)?;
+    audit.unsoaked(&held.waived, &plan.manifests, now)?;
+    held.soak.note(published, &settings.state, now)?;
+    publish::sweep(&directory, &lock, published, &settings.state, views.fleet.grace, now)?;
     directory.clear(&lock)?;
-    Ok(outcome(settings, &seen, &views, plan))
+    Ok(outcome(settings, &seen, &views, &held, plan))
 }
 
 /// What a turn would do now; bundles are packed for it, and nothing is published.
@@ -100,6 +112,8 @@ struct Decided {
     views: Views,
     trees: Vec<trees::Tree>,
     registrations: BTreeMap<AppName, Vec<Registration>>,
+    handed: HandedIn,
+    held: Held,
     plan: Plan,
 }
 
@@ -121,18 +135,28 @@ fn decide(settings: &Settings, directory: &Directory, lock: &Lock) -> Result<Dec
     let memory = Memory::of(&settings.state, directory, &seen.keyring);
     let trees = trees::check(&repository, &wishes, &known, Some(&memory), &mut problems)?;
     problems.settle()?;
-    let registrations = packing::registrations(&repository, directory, &trees)?;
+    let mut registrations = packing::registrations(&repository, directory, &trees)?;
+    let mut handed = HandedIn::read(&settings.state, directory, &views, &known, now)?;
+    handed.register(&mut registrations);
+    let mut wanted = manifests(&views, &wishes, &registrations);
+    handed.manifests(&seen.published, &known, &mut wanted);
+    let held = Held::judge(&settings.state, &views.fleet, &wanted, now)?;
+    for (environment, why) in &held.back {
+        wanted.remove(environment);
+        handed.hold(environment, why);
+    }
     let input = Input {
         rules: &rules::of(&views, &seen.published),
         published: &seen.published,
         keyring: &seen.keyring,
         now,
-        wanted: &manifests(&views, &wishes, &registrations),
+        wanted: &wanted,
         rebased: &views.rebased(),
         registrations: &registrations,
+        roles: &handed.roles(),
     };
     let plan = publish::plan(&input)?;
-    Ok(Decided { seen, views, trees, registrations, plan })
+    Ok(Decided { seen, views, trees, registrations, handed, held, plan })
 }
 
 /// What each environment wants, as the wire says it; the serial is set by `publish`.
@@ -180,7 +204,7 @@ fn manifests(
     manifests
 }
 
-fn outcome(settings: &Settings, seen: &Seen, views: &Views, plan: Plan) -> Outcome {
+fn outcome(settings: &Settings, seen: &Seen, views: &Views, held: &Held, plan: Plan) -> Outcome {
     let new_root = plan.effects.iter().find_map(|effect| match effect {
         Effect::Metadata { name, bytes } if name.ends_with(".root.json") => Some(bytes),
         _ => None,
@@ -192,6 +216,23 @@ fn outcome(settings: &Settings, seen: &Seen, views: &Views, plan: Plan) -> Outco
         warnings
             .push("this machine's clock is not synchronised, and what is signed carries its time".to_owned());
     }
+    warnings.extend(held.glass.iter().map(|glass| {
+        let Glass { environment, owner, reason, expires, .. } = glass;
+        format!("glass is broken: {environment} waits for no other environment until {expires} ({owner}: {reason})")
+    }));
+    let mut stopped = views.stopped();
+    for view in &views.environments {
+        if let Some(why) = held.back.get(&view.environment) {
+            let before = seen.published.desired.get(&view.environment);
+            stopped.push(Stopped {
+                environment: view.environment.clone(),
+                branch: view.commit.branch.clone(),
+                from: before.map(|desired| desired.source.commit.clone()).unwrap_or_default(),
+                to: view.commit.id.to_string(),
+                cause: Cause::Unsoaked(why.clone()),
+            });
+        }
+    }
     Outcome {
         commit: views.fleet_commit.clone(),
         root,
@@ -199,8 +240,9 @@ fn outcome(settings: &Settings, seen: &Seen, views: &Views, plan: Plan) -> Outco
         signed: plan.signed,
         waiting: plan.waiting,
         missing: plan.missing,
-        stopped: views.stopped(),
+        stopped,
         warnings,
+        board: Board::of(views),
         out: settings.out.clone(),
     }
 }

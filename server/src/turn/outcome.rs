@@ -7,7 +7,7 @@ use tidelock_protocol::desired::Desired;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::EnvironmentName;
 
-use super::News;
+use super::{Board, News};
 use crate::git::Commit;
 use crate::publish::{Missing, Waiting};
 
@@ -30,6 +30,8 @@ pub struct Outcome {
     pub stopped: Vec<Stopped>,
     /// What somebody should know although it stopped nothing.
     pub warnings: Vec<String>,
+    /// Who may say what, as the turn saw it.
+    pub board: Board,
     /// Where it was published.
     pub out: PathBuf,
 }
@@ -56,6 +58,8 @@ pub enum Cause {
     Rewritten,
     /// It carries no signature that counts; these words say what is wrong with it.
     Unsigned(String),
+    /// It wants a release that the environment before it was not published with for long enough, in these words.
+    Unsoaked(String),
 }
 
 impl Outcome {
@@ -123,6 +127,10 @@ impl fmt::Display for Outcome {
                     f,
                     "does not descend from {from}, which was published last; look at what happened, then \
                      `publish --accept-rewrite REASON`"
+                ),
+                Cause::Unsoaked(reason) => writeln!(
+                    f,
+                    "is not taken yet: {reason}; in an emergency `tidelock-server break-glass` lets it through, for a while"
                 ),
                 Cause::Unsigned(reason) => writeln!(
                     f,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter};
+use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tidelock_protocol::desired::IndexTarget;
-use tidelock_protocol::digest::Digest;
+use tidelock_protocol::digest::{Digest, Hasher};
 use tidelock_protocol::names::AppName;
 use tidelock_protocol::tree::TreePath;
 
@@ -123,6 +123,21 @@ impl<'a> Memory<'a> {
     }
 }
 
+/// Feeds all that a file holds to `hasher`; how many bytes.
+pub(super) fn hashed(file: &mut File, hasher: &mut Hasher) -> io::Result<u64> {
+    let mut chunk = vec![0; 1 << 20];
+    let mut total = 0;
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(total),
+            n => {
+                hasher.update(&chunk[..n]);
+                total += u64::try_from(n).unwrap_or(u64::MAX);
+            }
+        }
+    }
+}
+
 /// As it lies in `targets/`.
 fn whole_name(file: &IndexTarget) -> String {
     format!("{}.{}", file.sha256, file.name)
@@ -139,6 +154,7 @@ fn linked(tree: &Tree, before: &Stored) -> Registration {
         stored: Stored::new(of, before.tree, file(&before.index), file(&before.bundle)),
         index: Content::Linked(whole_name(&before.index)),
         bundle: Content::Linked(whole_name(&before.bundle)),
+        extras: Vec::new(),
     }
 }
 
@@ -173,5 +189,6 @@ fn packed(
         stored: Stored::new(of, digest, as_index, (length, sha256)),
         index: Content::Bytes(index),
         bundle: Content::Moved(path),
+        extras: Vec::new(),
     })
 }

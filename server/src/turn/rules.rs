@@ -13,7 +13,7 @@ pub(super) fn of(views: &Views, published: &Published) -> Rules {
     let fleet = &views.fleet;
     // An app is the fleet's while any branch has it or any published environment wants it: a branch that is stopped
     // must not retire its apps.
-    let written = views.environments.iter().flat_map(|view| view.apps.keys());
+    let written = views.environments.iter().flat_map(|view| view.apps.keys()).chain(views.apps.keys());
     let wanted = published.desired.values().flat_map(|desired| desired.apps.keys());
     let apps = written.chain(wanted).chain(fleet.apps.keys());
     let of_app = |app: &AppName| rule(fleet.apps.get(app).unwrap_or(&fleet.app));

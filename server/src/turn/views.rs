@@ -16,6 +16,8 @@ pub(super) struct Views {
     pub(super) fleet: Fleet,
     /// The commit that says so.
     pub(super) fleet_commit: Commit,
+    /// Every app of that commit.
+    pub(super) apps: BTreeMap<AppName, App>,
     /// The environments that Git owns.
     pub(super) environments: Vec<View>,
 }
@@ -107,7 +109,8 @@ impl Views {
                 taken,
             });
         }
-        Ok(Some(Self { fleet, fleet_commit, environments }))
+        let apps = snapshots.remove(&settings.branch).map(|base| base.apps).unwrap_or_default();
+        Ok(Some(Self { fleet, fleet_commit, apps, environments }))
     }
 
     /// The commit whose `fleet.toml` counts: the head, or, while a rewrite of that branch is not accepted, the one that
@@ -127,7 +130,7 @@ impl Views {
         let branch = settings.branch.clone();
         match (repository.known_commit(&from, &branch)?, cause) {
             (Some(commit), _) => Ok(commit),
-            (None, Cause::Rewritten) => Err(Error::Rewritten { branch, from }),
+            (None, Cause::Rewritten | Cause::Unsoaked(_)) => Err(Error::Rewritten { branch, from }),
             (None, Cause::Unsigned(reason)) => {
                 Err(Error::Unsigned { branch, commit: head.id.to_string(), reason })
             }

@@ -22,6 +22,15 @@ pub enum Said {
     Well,
 }
 
+/// Why a pause ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Something was handed in: look now.
+    Look,
+    /// No more turns.
+    Stop,
+}
+
 /// What is worth saying of a turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
@@ -31,14 +40,14 @@ pub struct News {
     pub warnings: Vec<String>,
 }
 
-/// Runs `turn` at once and then every `pause`, until `stop` is sent or its sender is gone. Every error is survived: the
+/// Runs `turn` at once, then every `pause` and whenever it is woken, until it is stopped or nobody is left to do that. Every error is survived: the
 /// next turn starts from what is on disk.
 ///
 /// Nothing is said twice in a row, and a warning once for as long as it holds.
 pub fn watch<E: Error>(
     mut turn: impl FnMut() -> Result<News, E>,
     pause: Duration,
-    stop: &Receiver<()>,
+    wake: &Receiver<Wake>,
     mut say: impl FnMut(Said),
 ) {
     let mut before = News::default();
@@ -65,9 +74,13 @@ pub fn watch<E: Error>(
                 }
             }
         }
-        match stop.recv_timeout(pause) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        match wake.recv_timeout(pause) {
+            Err(RecvTimeoutError::Timeout) | Ok(Wake::Look) => {}
+            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        // One turn sees all that was handed in.
+        if wake.try_iter().any(|why| why == Wake::Stop) {
+            return;
         }
     }
 }
@@ -93,7 +106,7 @@ mod tests {
         let turn = || {
             count += 1;
             if count == last {
-                stop.send(()).unwrap();
+                stop.send(Wake::Stop).unwrap();
             }
             turns.next().unwrap().map_err(io::Error::other)
         };
@@ -150,7 +163,7 @@ mod tests {
     #[test]
     fn a_stop_ends_the_pause_at_once_and_so_does_a_lost_sender() {
         let (stop, stopped) = channel();
-        stop.send(()).unwrap();
+        stop.send(Wake::Stop).unwrap();
         let hour = Duration::from_secs(3600);
         watch(|| Ok::<_, io::Error>(News::default()), hour, &stopped, |_| ());
         drop(stop);

@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::api::Asked;
 use super::patience::Patient;
 use super::{Error, Limits, Options, router, tls};
 
@@ -47,12 +48,12 @@ impl Web {
     /// # Errors
     /// When the address cannot be had or the certificate cannot be used.
     pub async fn bind(options: Options) -> Result<Self, Error> {
-        let Options { root, listen, certificate, limits } = options;
+        let Options { root, listen, certificate, limits, desk } = options;
         let tls = certificate.map(tls::Tls::new).transpose().map_err(Error::Certificate)?;
         let failed = |source| Error::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, tls, router: router(Path::new(&root)), limits })
+        Ok(Self { listener, address, tls, router: router(Path::new(&root), desk), limits })
     }
 
     /// Where it listens, such as `https://127.0.0.1:8443`.
@@ -159,20 +160,27 @@ impl House {
         // An answer is one write; waiting for more to send would only delay it.
         drop(connection.set_nodelay(true));
         let asked = Arc::new(AtomicBool::new(false));
-        let connection = Patient::new(connection, self.limits, Arc::clone(&asked));
+        let body = Asked::default();
+        let connection = Patient::new(connection, self.limits, Arc::clone(&asked), Arc::clone(&body.0));
         match &self.acceptor {
-            None => self.talk(connection, asked).await,
+            None => self.talk(connection, asked, body).await,
             Some(acceptor) => match acceptor.accept(connection).await {
-                Ok(connection) => self.talk(connection, asked).await,
+                Ok(connection) => self.talk(connection, asked, body).await,
                 Err(error) => log::debug!("TLS handshake failed: {error}"),
             },
         }
         drop(slot);
     }
 
-    async fn talk(&self, connection: impl AsyncRead + AsyncWrite + Unpin, asked: Arc<AtomicBool>) {
+    async fn talk(
+        &self,
+        connection: impl AsyncRead + AsyncWrite + Unpin,
+        asked: Arc<AtomicBool>,
+        body: Asked,
+    ) {
         let served = AtomicBool::new(false);
-        let service = service_fn(|request: Request<Incoming>| {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(body.clone());
             asked.store(true, Ordering::Relaxed);
             served.store(true, Ordering::Relaxed);
             let answer = self.service.call(request);

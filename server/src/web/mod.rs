@@ -4,6 +4,7 @@
 //! that keeps a device safe depends on it.
 
 mod answer;
+mod api;
 mod body;
 mod connections;
 mod patience;
@@ -25,16 +26,22 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use axum::routing::get;
 
+use crate::turn::Desk;
+
 pub use connections::Web;
 pub use published::Published;
 
 /// Every address that is answered. Two flat directories and nothing else: there is no listing, and no path to climb.
-fn router(root: &Path) -> Router {
-    Router::new()
+fn router(root: &Path, desk: Option<Desk>) -> Router {
+    let files = Router::new()
         .route("/metadata/{name}", get(metadata))
         .route("/targets/{name}", get(target))
         .fallback(nothing_here)
-        .with_state(Arc::from(root))
+        .with_state(Arc::from(root));
+    match desk {
+        Some(desk) => files.merge(api::router(desk)),
+        None => files,
+    }
 }
 
 async fn metadata(
@@ -70,6 +77,8 @@ pub struct Options {
     pub certificate: Option<Certificate>,
     /// How much of this machine strangers may occupy.
     pub limits: Limits,
+    /// Where pipelines hand things in; none: nothing is taken.
+    pub desk: Option<Desk>,
 }
 
 /// A certificate chain and its key, both PEM; read again when the files change.

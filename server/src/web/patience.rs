@@ -24,6 +24,8 @@ pub(super) struct Patient {
     limits: Limits,
     /// Set by the service when a request's head is complete.
     asked: Arc<AtomicBool>,
+    /// Set while somebody receives a request's body.
+    body: Arc<AtomicBool>,
     /// Since when a head is awaited; `None` while the connection rests or an answer is on its way.
     head_since: Option<Instant>,
     /// Last byte in either direction.
@@ -37,12 +39,18 @@ pub(super) struct Patient {
 
 impl Patient {
     /// Watches `inner`. Whoever parses its requests sets `asked` at the end of each head.
-    pub(super) fn new(inner: TcpStream, limits: Limits, asked: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        inner: TcpStream,
+        limits: Limits,
+        asked: Arc<AtomicBool>,
+        body: Arc<AtomicBool>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             inner,
             limits,
             asked,
+            body,
             head_since: Some(now),
             active: now,
             blocked_since: None,
@@ -53,6 +61,9 @@ impl Patient {
     }
 
     fn deadline(&self) -> Instant {
+        if self.body.load(Ordering::Relaxed) {
+            return self.active + self.limits.stall;
+        }
         match (self.blocked_since, self.head_since) {
             (Some(since), _) => since + self.limits.stall,
             (None, Some(since)) => since + self.limits.head,
@@ -115,7 +126,11 @@ impl AsyncRead for Patient {
         }
         if buffer.filled().len() > before {
             this.active = Instant::now();
-            this.head_since.get_or_insert(this.active);
+            if this.body.load(Ordering::Relaxed) {
+                this.head_since = None;
+            } else {
+                this.head_since.get_or_insert(this.active);
+            }
         }
         outcome
     }

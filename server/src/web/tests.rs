@@ -34,8 +34,13 @@ impl Served {
         fs::write(root.join(BUNDLE), bundle()).unwrap();
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
-        let options =
-            Options { root: root.clone(), listen: "127.0.0.1:0".parse().unwrap(), certificate: None, limits };
+        let options = Options {
+            root: root.clone(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            certificate: None,
+            limits,
+            desk: None,
+        };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.unwrap().block_on(async {
@@ -518,6 +523,7 @@ fn an_address_that_is_taken_is_named() {
         listen: served.address,
         certificate: None,
         limits: Limits::default(),
+        desk: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let error = runtime.block_on(Web::bind(options)).err().unwrap();

@@ -239,6 +239,7 @@ impl Shelf {
             wanted: &BTreeMap::new(),
             rebased: &BTreeSet::new(),
             registrations: &BTreeMap::new(),
+            roles: &BTreeMap::new(),
         })?;
         plan.effects.iter().for_each(|effect| directory.apply(&lock, effect).unwrap());
         Ok(plan)
@@ -290,6 +291,7 @@ fn a_rotated_online_key_is_bridged_so_that_old_and_new_roots_both_find_it_whole(
         wanted: &wanted,
         rebased: &rebased,
         registrations: &registrations,
+        roles: &BTreeMap::new(),
     });
     let effects = plan.unwrap().effects;
     let timestamps = effects.iter().filter(|effect| matches!(effect, Effect::Timestamp { .. })).count();

@@ -15,7 +15,11 @@ const PLAN: &[(&str, &str, &[&str])] = &[
     ("agent", "config", &[]),
     ("agent", "decide", &[]),
     ("server", "main", &["cli", "web", "intake", "turn", "config"]),
-    ("server", "cli", &["turn", "look", "git", "bundle", "publish", "keys", "store", "alarms", "config"]),
+    (
+        "server",
+        "cli",
+        &["turn", "look", "git", "bundle", "publish", "keys", "store", "alarms", "config", "pipeline"],
+    ),
     ("server", "web", &["turn", "store", "alarms", "config"]),
     ("server", "intake", &["turn", "store", "alarms", "config"]),
     ("server", "look", &["git", "store", "publish", "keys"]),
@@ -24,6 +28,8 @@ const PLAN: &[(&str, &str, &[&str])] = &[
         "turn",
         &["config", "look", "git", "bundle", "publish", "keys", "store", "rollout", "policy", "alarms"],
     ),
+    // What runs where a release is built, and never on the server.
+    ("server", "pipeline", &["bundle", "keys", "look", "publish"]),
     ("server", "publish", &["keys", "bundle"]),
     ("server", "alarms", &["store"]),
     ("server", "config", &[]),

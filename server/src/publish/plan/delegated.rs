@@ -9,7 +9,7 @@ use tidelock_protocol::digest::Digest;
 use tidelock_protocol::limits::DESIRED_BYTES;
 use tidelock_protocol::names::{AppName, EnvironmentName, TargetName, Version};
 use tidelock_protocol::roles::{
-    Delegation, Delegations, MetaFile, SpecVersion, Target, Targets, TargetsType,
+    Delegation, Delegations, Envelope, MetaFile, Role, SpecVersion, Target, Targets, TargetsType,
 };
 
 use super::super::Error;
@@ -18,7 +18,7 @@ use super::super::pending::{Missing, Waiting};
 use super::super::releases;
 use super::super::sign::Authority;
 use super::Draft;
-use super::settle::Ask;
+use super::settle::{Ask, Settled};
 
 /// How long a signature of a role lives that `fleet.toml` no longer names.
 const RETIRED_LIFE: Duration = Duration::from_secs(365 * 86_400);
@@ -45,7 +45,7 @@ impl Draft<'_> {
             }
         }
         for app in self.input.rules.apps.keys() {
-            contents.insert(format!("app.{app}"), self.app(app, &named)?);
+            contents.insert(format!("app.{app}"), self.app(app, &by_name, &named)?);
         }
         for Delegation { name, .. } in &delegations.roles {
             let Some(authority) = by_name.get(name.as_str()) else { continue };
@@ -119,6 +119,7 @@ impl Draft<'_> {
         let mut missing = Vec::new();
         let mut need = |role: &str| match by_name.get(role) {
             Some(authority) if self.can_sign(authority) => {}
+            Some(authority) if self.signed_elsewhere(role, authority).is_some() => {}
             Some(authority) => missing.push(self.lack(role, authority)),
             None => {
                 missing.extend(self.plan.missing.iter().filter(|missing| missing.role == "targets").cloned())
@@ -143,24 +144,63 @@ impl Draft<'_> {
         })
     }
 
-    fn app(&mut self, app: &AppName, named: &Named) -> Result<BTreeMap<String, Target>, Error> {
-        let kept = self.input.published.delegated.get(&format!("app.{app}"));
+    fn app(
+        &mut self,
+        app: &AppName,
+        by_name: &BTreeMap<&str, Authority<'_>>,
+        named: &Named,
+    ) -> Result<BTreeMap<String, Target>, Error> {
+        let role = format!("app.{app}");
+        let kept = self.input.published.delegated.get(&role);
         let before = kept.map(|kept| kept.value.targets.clone()).unwrap_or_default();
         let none = Vec::new();
         let new = self.input.registrations.get(app).unwrap_or(&none);
         let empty = BTreeSet::new();
         let named = named.0.get(app).unwrap_or(&empty);
-        let content = releases::content(app, &before, new, named, self.input.rules.retained)?;
-        for registration in new {
-            for (file, bytes) in [
-                (&registration.stored.index, &registration.index),
-                (&registration.stored.bundle, &registration.bundle),
-            ] {
-                let name = format!("{}.{}", file.sha256, file.name);
-                self.files.targets.push((name, bytes.clone()));
-            }
+        let authority = by_name.get(role.as_str());
+        if let Some((_, signed)) = authority.and_then(|authority| self.signed_elsewhere(&role, authority)) {
+            self.files.targets.extend(new.iter().flat_map(|registration| registration.files(app)));
+            return Ok(signed.targets);
         }
+        if new.is_empty() && !authority.is_some_and(|authority| self.can_sign(authority)) {
+            // What its builder signed stays as it is: nobody here may shorten it.
+            return Ok(before);
+        }
+        let content = releases::content(app, &before, new, named, self.input.rules.retained)?;
+        self.files.targets.extend(new.iter().flat_map(|registration| registration.files(app)));
         Ok(content)
+    }
+
+    /// The role as its builder signed it, when that is whole, the next version of what is published, and leaves out
+    /// nothing that is published now: the retention window of whoever signs it elsewhere is its own.
+    fn signed_elsewhere(&self, name: &str, authority: &Authority<'_>) -> Option<(Vec<u8>, Targets)> {
+        let bytes = self.input.roles.get(name)?;
+        let envelope: Envelope<'_> = serde_json::from_slice(bytes).ok()?;
+        let signed: Targets = serde_json::from_str(envelope.signed.get()).ok()?;
+        let next = self.input.published.next_version(name);
+        let before = self.input.published.delegated.get(name).map(|kept| &kept.value.targets);
+        let keeps = before.into_iter().flatten().all(|(name, target)| {
+            signed
+                .targets
+                .get(name)
+                .is_some_and(|same| (same.length, same.sha256()) == (target.length, target.sha256()))
+        });
+        let app: AppName = name.strip_prefix("app.")?.parse().ok()?;
+        let new = self.input.registrations.get(&app).into_iter().flatten();
+        let names = new.into_iter().flat_map(|new| new.targets(&app, 0)).all(|(name, target)| {
+            signed
+                .targets
+                .get(&name)
+                .is_some_and(|same| (same.length, same.sha256()) == (target.length, target.sha256()))
+        });
+        let fits = signed.check().is_ok()
+            && signed.delegations.is_none()
+            && signed.version.get() == next
+            && signed.expires > self.input.now
+            && u64::try_from(bytes.len()).is_ok_and(|length| length <= Targets::LIMIT)
+            && signed.targets.keys().all(|target| target.starts_with(&format!("{name}.")))
+            && authority.is_met_by(bytes);
+        (fits && keeps && names).then(|| (bytes.clone(), signed))
     }
 
     fn role(
@@ -171,6 +211,16 @@ impl Draft<'_> {
         roles: &mut BTreeMap<String, MetaFile>,
         life: Option<Duration>,
     ) -> Result<(), Error> {
+        if let Some((bytes, signed)) =
+            self.signed_elsewhere(name, &authority).filter(|(_, of)| of.targets == content)
+        {
+            let settled = Settled { value: signed, bytes, name: None, is_current: true };
+            let version = settled.value.version.get();
+            roles.insert(format!("{name}.json"), settled.meta());
+            self.plan.signed.push((name.to_owned(), version));
+            self.files.delegated.push((format!("{version}.{name}.json"), settled.bytes));
+            return Ok(());
+        }
         let kept = self.input.published.delegated.get(name);
         let is_same = kept.is_some_and(|kept| kept.value.targets == content);
         // Nobody owes a signature for a role that is retired.

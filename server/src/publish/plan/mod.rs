@@ -38,6 +38,8 @@ pub struct Input<'a> {
     pub rebased: &'a BTreeSet<EnvironmentName>,
     /// Releases to be registered.
     pub registrations: &'a BTreeMap<AppName, Vec<Registration>>,
+    /// Roles of apps that their builders signed elsewhere, by name.
+    pub roles: &'a BTreeMap<String, Vec<u8>>,
 }
 
 /// What to do, and what could not be done.

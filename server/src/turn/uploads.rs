@@ -1,0 +1,371 @@
+//! Bundles on their way in: begun by their index, filled block by block in any order, and whole when each is there. What
+//! is here already, of an earlier try or of a published release, is not asked for.
+//!
+//! Never here: who may upload (`web`), or whether a release is registered.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tidelock_protocol::digest::Digest;
+use tidelock_protocol::index::{BUNDLE_HEAD, Block, Contents};
+use tidelock_protocol::limits::INDEX_BYTES;
+use tidelock_protocol::names::AppName;
+
+use crate::bundle::{self, blocks, inflated};
+use crate::publish::{self, Directory, Known, Published};
+
+/// Longest bundle that is taken.
+const BUNDLE_BYTES: u64 = 16 << 30;
+/// Most uploads that may be under way.
+const MOST: usize = 256;
+/// Most published releases of an app in which blocks are looked for.
+const RELEASES: usize = 6;
+/// Uploads that nobody went on with for so long are forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(7 * 86_400);
+/// A bundle's end: not a block, and taken like one, under the number after the last.
+const TAIL: u64 = 10;
+
+/// Why an upload is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not what it was announced as.
+    #[error("{what} has SHA-256 {found}, not {announced}")]
+    Digest {
+        /// What was sent.
+        what: String,
+        /// What it has.
+        found: Digest,
+        /// What it should have.
+        announced: Digest,
+    },
+    /// Not an index, or a bundle that is not what its index says.
+    #[error("this is not the bundle of a release")]
+    Bundle(#[from] bundle::Error),
+    /// Too much.
+    #[error("{what}: at most {limit} are taken")]
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        limit: u64,
+    },
+    /// It was never begun, or is published by now.
+    #[error("no upload {0} is under way: begin it with its index")]
+    Unknown(Digest),
+    /// Blocks that do not exist.
+    #[error("the bundle has {blocks} blocks; number {first} is none of them")]
+    NoSuchBlock {
+        /// How many.
+        blocks: u64,
+        /// The number that was sent.
+        first: u64,
+    },
+    /// Not whole yet.
+    #[error("{lacking} pieces of the bundle are still lacking")]
+    Unfinished {
+        /// How many.
+        lacking: usize,
+    },
+    /// The published directory.
+    #[error("cannot look at what is published")]
+    Published(#[from] publish::Error),
+    /// The disk.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What an upload still needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// The tree digest.
+    pub tree: Digest,
+    /// Blocks of the bundle; its end counts as one more.
+    pub blocks: u64,
+    /// The numbers that are lacking.
+    pub numbers: Vec<u64>,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A whole bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// The tree digest.
+    pub tree: Digest,
+    /// The index as served.
+    pub index: Vec<u8>,
+    /// The file of the bundle.
+    pub bundle: PathBuf,
+}
+
+/// The uploads of one server.
+#[derive(Clone, Debug)]
+pub struct Uploads {
+    directory: PathBuf,
+    out: PathBuf,
+}
+
+impl Uploads {
+    /// Those below the state directory `state`, of a server that publishes to `out`.
+    pub fn of(state: &Path, out: &Path) -> Self {
+        Self { directory: state.join("uploads"), out: out.to_owned() }
+    }
+
+    /// Begins the upload of a bundle with this index, or takes it up again; what it lacks.
+    ///
+    /// # Errors
+    /// Not an index, not the one that was announced, or too much.
+    pub fn begin(&self, app: &AppName, digest: &Digest, index: &[u8]) -> Result<Lacking, Error> {
+        let found = Digest::of(index);
+        if found != *digest {
+            return Err(Error::Digest { what: "the index".into(), found, announced: *digest });
+        }
+        let open = Open::read(self.place(digest), index)?;
+        if open.length() > BUNDLE_BYTES {
+            return Err(Error::Limit { what: "bytes of a bundle", limit: BUNDLE_BYTES });
+        }
+        if !open.place.is_dir() {
+            let under_way = fs::read_dir(&self.directory).map(Iterator::count).unwrap_or_default();
+            if under_way >= MOST {
+                let limit = u64::try_from(MOST).unwrap_or(u64::MAX);
+                return Err(Error::Limit { what: "uploads under way", limit });
+            }
+            fs::create_dir_all(&open.place).map_err(failed("make the directory", &open.place))?;
+        }
+        let path = open.place.join("index");
+        fs::write(&path, index).map_err(failed("write", &path))?;
+        let file = open.file()?;
+        file.set_len(open.length()).map_err(failed("make room in", &open.place))?;
+        file.write_all_at(&BUNDLE_HEAD, 0).map_err(failed("write to", &open.place))?;
+        let lacking = open.lacking(&file)?;
+        if !lacking.is_empty() {
+            self.take_over(app, &open, &file, &lacking)?;
+        }
+        open.told(&file)
+    }
+
+    /// Takes blocks that follow each other, the first of them with number `first`; how many.
+    ///
+    /// # Errors
+    /// A block that is not the one that the index names; those before it are kept.
+    pub fn blocks(&self, digest: &Digest, first: u64, mut bytes: &[u8]) -> Result<u64, Error> {
+        let open = self.open(digest)?;
+        let file = open.file()?;
+        let mut number = first;
+        while !bytes.is_empty() {
+            let range =
+                open.range(number).ok_or(Error::NoSuchBlock { blocks: open.count(), first: number })?;
+            let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+            let Some((block, rest)) = bytes.split_at_checked(length) else {
+                let what = format!("block {number}, of which only {} bytes came,", bytes.len());
+                return Err(open.differs(number, what, bytes));
+            };
+            if !open.fits(number, block) {
+                return Err(open.differs(number, format!("block {number}"), block));
+            }
+            file.write_all_at(block, range.start).map_err(failed("write to", &open.place))?;
+            (bytes, number) = (rest, number + 1);
+        }
+        Ok(number - first)
+    }
+
+    /// The bundle, once it is whole: read back as a device and as a `tar` would.
+    ///
+    /// # Errors
+    /// Something is lacking, or it is not a bundle; it is thrown away then.
+    pub fn whole(&self, digest: &Digest) -> Result<Whole, Error> {
+        let open = self.open(digest)?;
+        let file = open.file()?;
+        let lacking = open.lacking(&file)?.len();
+        if lacking > 0 {
+            return Err(Error::Unfinished { lacking });
+        }
+        let bundle = open.place.join("bundle");
+        let reader = File::open(&bundle).map_err(failed("open", &bundle))?;
+        if let Err(error) = bundle::check(&open.index, BufReader::with_capacity(1 << 20, reader), &open.tree)
+        {
+            self.forget(digest);
+            return Err(error.into());
+        }
+        file.sync_all().map_err(failed("fsync", &bundle))?;
+        for path in [&open.place, &self.directory] {
+            File::open(path).and_then(|handle| handle.sync_all()).map_err(failed("fsync", path))?;
+        }
+        Ok(Whole { tree: open.tree, index: open.index, bundle })
+    }
+
+    /// An upload that was found whole before.
+    ///
+    /// # Errors
+    /// It is not there any more.
+    pub(super) fn kept(&self, digest: &Digest) -> Result<Whole, Error> {
+        let open = self.open(digest)?;
+        Ok(Whole { tree: open.tree, bundle: open.place.join("bundle"), index: open.index })
+    }
+
+    /// Forgets uploads that nobody went on with for a week, those of `kept` aside.
+    pub(super) fn sweep(&self, kept: &[Digest]) {
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let digest = name.to_str().and_then(|name| name.parse::<Digest>().ok());
+            let touched = fs::metadata(entry.path().join("bundle")).and_then(|metadata| metadata.modified());
+            let age = touched.ok().and_then(|touched| touched.elapsed().ok()).unwrap_or_default();
+            if let Some(digest) = digest.filter(|digest| age > FORGOTTEN && !kept.contains(digest)) {
+                self.forget(&digest);
+            }
+        }
+    }
+
+    /// Forgets an upload.
+    pub(super) fn forget(&self, digest: &Digest) {
+        // What cannot be removed now is found again when the same is uploaded again.
+        let _ = fs::remove_dir_all(self.place(digest));
+    }
+
+    fn place(&self, digest: &Digest) -> PathBuf {
+        self.directory.join(digest.to_string())
+    }
+
+    fn open(&self, digest: &Digest) -> Result<Open, Error> {
+        let place = self.place(digest);
+        let path = place.join("index");
+        match fs::read(&path) {
+            Ok(index) if Digest::of(&index) == *digest => Open::read(place, &index),
+            Ok(_) => Err(Error::Unknown(*digest)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Unknown(*digest)),
+            Err(source) => Err(failed("read", &path)(source)),
+        }
+    }
+
+    /// Copies what published releases of the app hold.
+    fn take_over(&self, app: &AppName, open: &Open, file: &File, lacking: &[u64]) -> Result<(), Error> {
+        let published = Published::read(&self.out)?;
+        let known = Known::of(&published);
+        let directory = Directory::at(&self.out);
+        let mut wanted: BTreeMap<Digest, u64> = BTreeMap::new();
+        wanted.extend(lacking.iter().filter_map(|number| Some((open.block(*number)?.sha256, *number))));
+        let versions = known.versions(app).into_iter().take(RELEASES);
+        let builds = versions.flat_map(|version| known.version(app, version).into_values());
+        for stored in builds.map(|build| &build.stored) {
+            let path = |file: &tidelock_protocol::desired::IndexTarget| {
+                directory.target(&format!("{}.{}", file.sha256, file.name))
+            };
+            // A file that is damaged or gone holds nothing that could be taken over.
+            let Ok(index) = fs::read(path(&stored.index)) else { continue };
+            let (Ok(blocks), Ok(source)) = (blocks(&index), File::open(path(&stored.bundle))) else {
+                continue;
+            };
+            for block in blocks {
+                let Some(number) = wanted.get(&block.sha256).copied() else { continue };
+                let Some(to) = open.range(number) else { continue };
+                let mut bytes = vec![0; usize::try_from(block.bytes.end - block.bytes.start).unwrap_or(0)];
+                if source.read_exact_at(&mut bytes, block.bytes.start).is_ok() && open.fits(number, &bytes) {
+                    file.write_all_at(&bytes, to.start).map_err(failed("write to", &open.place))?;
+                    wanted.remove(&block.sha256);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An upload under way.
+struct Open {
+    place: PathBuf,
+    index: Vec<u8>,
+    tree: Digest,
+    blocks: Vec<Block>,
+}
+
+impl Open {
+    fn read(place: PathBuf, index: &[u8]) -> Result<Self, Error> {
+        if u64::try_from(index.len()).unwrap_or(u64::MAX) > INDEX_BYTES {
+            return Err(Error::Limit { what: "bytes of an index", limit: INDEX_BYTES });
+        }
+        let text = inflated(index)?;
+        let summary =
+            Contents::open(&text[..], &text[..]).and_then(Contents::finish).map_err(bundle::Error::Tree)?;
+        Ok(Self { place, index: index.to_vec(), tree: summary.tree, blocks: blocks(index)? })
+    }
+
+    fn file(&self) -> Result<File, Error> {
+        let path = self.place.join("bundle");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        file.map_err(failed("open", &path))
+    }
+
+    fn count(&self) -> u64 {
+        u64::try_from(self.blocks.len()).unwrap_or(u64::MAX)
+    }
+
+    fn length(&self) -> u64 {
+        self.body_end() + TAIL
+    }
+
+    fn body_end(&self) -> u64 {
+        self.blocks.last().map_or(u64::try_from(BUNDLE_HEAD.len()).unwrap_or(0), |block| block.bytes.end)
+    }
+
+    fn block(&self, number: u64) -> Option<&Block> {
+        self.blocks.get(usize::try_from(number).ok()?)
+    }
+
+    fn range(&self, number: u64) -> Option<Range<u64>> {
+        match self.block(number) {
+            Some(block) => Some(block.bytes.clone()),
+            None => (number == self.count()).then(|| self.body_end()..self.length()),
+        }
+    }
+
+    /// Whether these are the bytes of that number. Whether the end is right is seen when all the rest is there.
+    fn fits(&self, number: u64, bytes: &[u8]) -> bool {
+        match self.block(number) {
+            Some(block) => Digest::of(bytes) == block.sha256,
+            None => bytes.iter().any(|byte| *byte != 0),
+        }
+    }
+
+    fn differs(&self, number: u64, what: String, bytes: &[u8]) -> Error {
+        let announced = self.block(number).map_or(Digest::from([0; 32]), |block| block.sha256);
+        Error::Digest { what, found: Digest::of(bytes), announced }
+    }
+
+    /// The numbers of which the file does not hold the bytes: what lies there is the truth, no record of it is kept.
+    fn lacking(&self, file: &File) -> Result<Vec<u64>, Error> {
+        let mut lacking = Vec::new();
+        let mut bytes = Vec::new();
+        for number in 0..=self.count() {
+            let Some(range) = self.range(number) else { continue };
+            bytes.resize(usize::try_from(range.end - range.start).unwrap_or(0), 0);
+            let read = file.read_exact_at(&mut bytes, range.start);
+            if read.is_err() || bytes.iter().all(|byte| *byte == 0) || !self.fits(number, &bytes) {
+                lacking.push(number);
+            }
+        }
+        Ok(lacking)
+    }
+
+    fn told(&self, file: &File) -> Result<Lacking, Error> {
+        let numbers = self.lacking(file)?;
+        let lengths =
+            numbers.iter().filter_map(|number| self.range(*number)).map(|range| range.end - range.start);
+        Ok(Lacking { tree: self.tree, blocks: self.count(), bytes: lengths.sum(), numbers })
+    }
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Io { what, path: path.to_owned(), source }
+}

@@ -1,0 +1,122 @@
+//! One owner per environment: the other way in is refused, by name and with the right command, and a move is a commit.
+
+use std::fs;
+
+use super::*;
+
+#[test]
+fn a_push_to_an_environment_of_git_prints_the_change_or_commits_it_and_the_api_refuses_it() {
+    let stage = Stage::new("owners").serving();
+    let files = stage.build("one", "hello");
+    let ran = stage.push("1.0", &files, &["--env", "prod"]).well();
+    assert!(ran.stdout.contains("prod is owned by git"), "{}", ran.said());
+    assert!(
+        ran.stdout.contains("# apps/web/releases/1.0.toml\nformat = 1\n\n[platforms.any]\nindex = "),
+        "{}",
+        ran.said()
+    );
+    let all = stage.create("all", &["--expires", "1d"]);
+    let (status, said) =
+        stage.ask("POST", "environments/prod/pushes", &all, r#"{"app":"web","version":"1.0"}"#);
+    assert_eq!(status, 403, "{said}");
+    assert!(said.contains("owned by git") && said.contains("promote"), "{said}");
+
+    let fleet = stage.room.fleet.repository();
+    let person =
+        ["AUTHOR", "COMMITTER"].map(|role| (format!("GIT_{role}_NAME"), format!("GIT_{role}_EMAIL")));
+    let more = ["--env", "prod", "--commit", "--fleet", fleet.to_str().unwrap()];
+    let mut command = stage.pushing(&stage.token, "1.0", &files, &more);
+    for (name, mail) in person {
+        command.env(name, "CI").env(mail, "ci@example.com");
+    }
+    Ran::of(&command.output().unwrap()).well();
+    assert_eq!(stage.room.fleet.git(&["log", "-1", "--format=%s by %an"]), "Release web 1.0 by CI");
+    stage.room.fleet.write("environments/prod.toml", "[apps]\nweb = \"1.0\"\n");
+    let commit = stage.room.fleet.commit("prod wants it");
+    let url = format!("http://{}", stage.address);
+    let more = ["wait", "--server", &url, "--env", "prod", "--commit", &commit, "--timeout", "30s"];
+    tool(&more, &stage.token).well();
+    assert_eq!(stage.room.device().version("prod", "web"), "1.0");
+}
+
+#[test]
+fn moving_an_environment_to_another_owner_is_a_commit_that_ends_the_old_way() {
+    let stage = Stage::new("move").serving();
+    let files = stage.build("one", "hello");
+    stage.push("1.0", &files, &["--env", "staging"]).well();
+    let rules = fs::read_to_string(stage.room.fleet.repository().join("fleet.toml")).unwrap();
+    stage.room.fleet.write("fleet.toml", rules.replace("owner = \"push\"", "owner = \"git\""));
+    stage.room.fleet.write("environments/staging.toml", "[apps]\nhello = \"follow\"\nweb = \"1.0\"\n");
+    let commit = stage.room.fleet.commit("staging is owned by git");
+    let staging = || stage.room.device().desired("staging");
+    until("git moves it", || staging().source.commit == commit);
+    assert_eq!(staging().serial, 2);
+    let (status, said) =
+        stage.ask("POST", "environments/staging/pushes", &stage.token, r#"{"app":"web","version":"1.0"}"#);
+    assert!(status == 403 && said.contains("owned by git"), "{said}");
+
+    stage.room.fleet.write("fleet.toml", &rules);
+    stage.room.fleet.git(&["rm", "--quiet", "environments/staging.toml"]);
+    stage.room.fleet.commit("staging is owned by push again");
+    let owner = || stage.ask("GET", "environments/staging", &stage.token, "").1;
+    until("push owns it", || owner().contains("\"owner\":\"push\""));
+    assert_eq!(staging().serial, 2, "nothing moved by that alone");
+    stage.room.fleet.write("environments/staging.toml", "[apps]\n");
+    stage.room.fleet.commit("somebody tries it the old way");
+    until("it is refused", || stage.said().contains("the environment staging is owned by push"));
+    assert!(stage.said().contains("`tidelock-server push --env staging` moves it"), "{}", stage.said());
+    stage.room.fleet.git(&["revert", "--no-edit", "HEAD"]);
+    stage.push("1.1", &stage.build("two", "again"), &["--env", "staging"]).well();
+    let desired = staging();
+    assert_eq!((desired.serial, desired.source.commit.as_str(), desired.apps.len()), (3, "", 2));
+}
+
+#[test]
+fn pushes_wait_for_their_interval_and_the_newest_wins() {
+    let stage = Stage::with("queue", "min_interval = \"1h\"\n").serving();
+    let files = stage.build("one", "hello");
+    stage.push("1.0", &files, &["--env", "staging"]).well();
+    stage.push("1.1", &stage.build("two", "two"), &[]).well();
+    stage.push("1.2", &stage.build("three", "three"), &[]).well();
+    let push = |version: &str| {
+        let words = format!("{{\"app\":\"web\",\"version\":\"{version}\",\"pipeline\":\"run {version}\"}}");
+        stage.ask("POST", "environments/staging/pushes", &stage.token, &words)
+    };
+    assert_eq!(push("1.1"), (202, r#"{"id":2,"queue":1}"#.into()));
+    assert_eq!(push("1.2"), (202, r#"{"id":3,"queue":1}"#.into()));
+    let state = |id: u32| stage.ask("GET", &format!("environments/staging/pushes/{id}"), &stage.token, "").1;
+    assert!(state(2).contains("superseded"), "{}", state(2));
+    until("the reason is known", || state(3).contains("min_interval: not before"));
+    let (_, environment) = stage.ask("GET", "environments/staging", &stage.token, "");
+    assert!(environment.contains(r#""queue":[{"id":3,"app":"web","version":"1.2""#), "{environment}");
+    assert_eq!(stage.room.device().version("staging", "web"), "1.0");
+    let ran = stage.push("1.2", &stage.build("three", "three"), &["--env", "staging", "--timeout", "1s"]);
+    assert!(ran.code == 4 && ran.stderr.contains("min_interval"), "{}", ran.said());
+}
+
+#[test]
+fn a_server_with_the_keys_of_staging_alone_cannot_sign_prod() {
+    let stage = Stage::new("keys");
+    let rules = fs::read_to_string(stage.room.fleet.repository().join("fleet.toml")).unwrap();
+    let key = tidelock_server::keys::Secret::generate().unwrap();
+    let rules = rules.replace("[keys]\n", &format!("[keys]\nci = \"{}\"\n", key.public_text()));
+    let (before, after) = rules.split_once("[environments.prod]").unwrap();
+    let before =
+        before.rsplit_once("keys = [\"owner\"]").map(|(a, b)| format!("{a}keys = [\"ci\"]{b}")).unwrap();
+    stage.room.fleet.write("fleet.toml", format!("{before}[environments.prod]{after}"));
+    stage.room.fleet.commit("staging has a key of its own");
+    key.write_new(&stage.room.fleet.keys().join("ci/ci.pem")).unwrap();
+    stage.room.published();
+    fs::remove_dir_all(stage.room.fleet.keys().join("owner")).unwrap();
+    let stage = stage.serving();
+    let files = stage.build("one", "hello");
+    stage.push("1.0", &files, &["--env", "staging"]).well();
+    stage.room.fleet.write("environments/prod.toml", "[apps]\nweb = \"1.0\"\n");
+    stage.room.fleet.commit("prod wants it");
+    until("prod waits", || {
+        stage.said().contains("env.prod is signed by 0 of the 1 it takes; still missing: owner")
+    });
+    let device = stage.room.device();
+    assert_eq!(device.version("staging", "web"), "1.0");
+    assert!(!device.desired("prod").apps.contains_key(&"web".parse().unwrap()));
+}
