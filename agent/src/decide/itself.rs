@@ -15,6 +15,9 @@ use super::next::{Case, Decision};
 use super::rest;
 use super::trial::{STARTS, Toward};
 
+#[cfg(test)]
+mod tests;
+
 /// After the deadline of its trial, how long an agent that says nothing is waited for.
 const SILENCE: Duration = Duration::from_secs(600);
 

@@ -28,7 +28,7 @@ fn a_trial_outlives_two_boots_and_is_broken_off_by_the_third_and_begun_again() {
     stage.start_daemon();
     stage.becomes("Synced Healthy");
     // Passes in the end, but nobody has the patience.
-    stage.publish(2, Made { successes: 60, deadline: 400, ..GOOD });
+    stage.publish(2, Made { successes: 30, deadline: 400, ..GOOD });
     stage.poke();
     stage.comes_to(2);
     stage.machine.reboot();
