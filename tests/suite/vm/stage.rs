@@ -130,9 +130,9 @@ WantedBy=multi-user.target
         self.machine.run(command).well().stdout
     }
 
-    /// Runs a command of the agent.
+    /// Runs a command of the agent, when the daemon is not at work.
     pub(super) fn tidelock(&self, arguments: &str) -> Ran {
-        self.machine.run(&format!("tidelock {arguments}"))
+        self.machine.run(&format!("tidelock --wait 300 {arguments}"))
     }
 
     /// Updates by hand, and sees `version` running.
