@@ -18,6 +18,7 @@ use crate::decide::model::{
     App, Care, Check, Device, Memory, Mode, Outcome, Process, Recipe, Run, Said, Settings as DeviceSettings,
     Space, Starter, Units, is_itself,
 };
+use crate::io::fetch::Share;
 use crate::io::journal::{Journal, Running, Unreadable};
 use crate::io::launch::Launched;
 use crate::io::release::{self, Release, Terms};
@@ -52,6 +53,15 @@ impl Site {
     /// What it has and allows, as far as it concerns releases.
     pub fn terms(&self) -> Terms<'_> {
         Terms { paths: &self.paths, settings: &self.settings, supervisor: self.supervisor }
+    }
+
+    /// What two releases of an app may have in common on disk: inodes only where each unit, hook and check of an app gets
+    /// the releases read-only, which systemd sees to, and where the owner has nothing against it.
+    pub fn share(&self) -> Share {
+        match (self.supervisor, self.settings.reuse) {
+            (Supervisor::Systemd, config::Reuse::Auto) => Share::Inodes,
+            (Supervisor::Hooks, _) | (_, config::Reuse::Copy) => Share::Blocks,
+        }
     }
 }
 
@@ -136,6 +146,8 @@ fn app(
         run(services, name, current, &units, running.run)
     };
     let ended = ended(services, name).filter(|_| matches!(run, Run::Started { .. }));
+    let source = |tree: &Digest| Some((*tree, source::read(&site.paths, name, tree)?));
+    let sources = sealed.iter().filter_map(source).collect();
     let records = site.journal.read(name);
     unreadable.extend(records.unreadable);
     Ok(App {
@@ -162,8 +174,8 @@ fn app(
         },
         drift: records.drift,
         heal: records.heal,
-        source: current.and_then(|tree| source::read(&site.paths, name, &tree)),
         begun: running.begun,
+        sources,
         memory,
     })
 }

@@ -257,7 +257,7 @@ class Device:
             shutil.copy(authority, home / "etc/tidelock/ca.pem")
             settings += 'ca_file = "/etc/tidelock/ca.pem"\n'
         (fragments / "bench.toml").write_text(settings)
-        quiet(agent, "--root", home, "join", url, "--root-sha256", fleet.root(), "--env", "prod", stderr=subprocess.DEVNULL)
+        quiet(*self.command("join", url, "--root-sha256", fleet.root(), "--env", "prod"), stderr=subprocess.DEVNULL)
 
     def command(self, *words):
         return [self.agent, "--root", self.home, *words]
@@ -267,3 +267,21 @@ class Device:
 
     def live(self):
         return self.home / "var/lib/tidelock/apps/bench/current/tree"
+
+
+# In a mount namespace of its own a process sees this directory as the machine, and a systemd that runs it.
+MACHINE = '''
+mount -t tmpfs machine /run && mkdir -p /run/systemd/system /run/etc /run/tidelock
+cp -a /etc/. /run/etc && mkdir -p /run/etc/tidelock && mount --bind /run/etc /etc
+mount -t tmpfs machine /var/lib && mkdir -p /var/lib/tidelock
+mkdir -p "$0/etc/tidelock" "$0/var/lib/tidelock" "$0/run/tidelock"
+for place in etc/tidelock var/lib/tidelock run/tidelock; do mount --bind "$0/$place" "/$place"; done
+exec "$@"
+'''
+
+
+class Machine(Device):
+    """The same where the agent works on the machine itself, which systemd runs: as on a device, by default."""
+
+    def command(self, *words):
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", MACHINE, self.home, self.agent, *words]

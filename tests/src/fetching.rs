@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidelock::config::{Connection, Reuse};
-use tidelock::io::fetch::{self, Error, Job, Report};
+use tidelock::config::Connection;
+use tidelock::io::fetch::{self, Error, Job, Report, Share};
 use tidelock::io::http::{Http, Pace};
 use tidelock_protocol::time::{Now, Timestamp};
 
@@ -25,7 +25,7 @@ pub struct Fetching {
     /// The device's connection.
     pub http: Http,
     /// How the device takes over files.
-    pub reuse: Reuse,
+    pub share: Share,
     devices: PathBuf,
     _served: Served,
 }
@@ -46,13 +46,20 @@ impl Fetching {
         let pace = Pace { window: Duration::from_secs(2), bytes: 16, ..Pace::default() };
         let http = Http::new(&connection, now).unwrap().with_pace(pace);
         let devices = scratch.path().to_owned();
-        Self { scratch, proxy, http, reuse: Reuse::Copy, devices, _served: served }
+        Self { scratch, proxy, http, share: Share::Blocks, devices, _served: served }
     }
 
     /// The same, with the device's directories elsewhere: on a file system of its own.
     #[must_use]
-    pub fn on(mut self, devices: &Path, reuse: Reuse) -> Self {
-        (self.devices, self.reuse) = (devices.to_owned(), reuse);
+    pub fn on(mut self, devices: &Path, share: Share) -> Self {
+        (self.devices, self.share) = (devices.to_owned(), share);
+        self
+    }
+
+    /// The same, where files are taken over as `share` says.
+    #[must_use]
+    pub fn sharing(mut self, share: Share) -> Self {
+        self.share = share;
         self
     }
 
@@ -86,14 +93,14 @@ impl Fetching {
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Report, Error> {
         let (staging, running) = (self.staging(to), running.map(|name| self.staging(name)));
-        fetch::index(&self.http, &files.index, &files.tree, &staging, running.as_deref())?;
+        fetch::index(&self.http, &files.index, &files.tree, &staging, running.as_deref(), self.share)?;
         let job = Job {
             index: &files.index,
             bundle: &files.bundle,
             tree: &files.tree,
             staging: &staging,
             running: running.as_deref(),
-            reuse: self.reuse,
+            share: self.share,
         };
         fetch::tree(&self.http, &job, stop)
     }

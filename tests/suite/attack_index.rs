@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use flate2::{Compress, Compression, FlushCompress};
-use tidelock::config::{Connection, Reuse};
-use tidelock::io::fetch::{self, Error, Job};
+use tidelock::config::Connection;
+use tidelock::io::fetch::{self, Error, Job, Share};
 use tidelock::io::http::Http;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::index;
@@ -50,11 +50,11 @@ impl World {
         let index = lay(&self.scratch.join("public"), "x.index", &gzip(text));
         let bundle = lay(&self.scratch.join("public"), "x.tar.gz", bundle);
         let tree = &Digest::of(listing(text));
-        let error = match fetch::index(&self.http, &index, tree, &self.staging(), None) {
+        let error = match fetch::index(&self.http, &index, tree, &self.staging(), None, Share::Inodes) {
             Err(error) => error,
             Ok(_) => {
                 let (index, bundle, staging) = (&index, &bundle, &self.staging());
-                let job = Job { index, bundle, tree, staging, running: None, reuse: Reuse::Auto };
+                let job = Job { index, bundle, tree, staging, running: None, share: Share::Inodes };
                 match fetch::tree(&self.http, &job, &|| false) {
                     Err(error) => error,
                     Ok(report) => panic!("installed: {report:?}"),
@@ -298,7 +298,10 @@ fn an_index_that_is_a_bomb() {
     let refused = |text: &[u8]| {
         let index = lay(&world.scratch.join("public"), "x.index", &gzip(text));
         assert!(index.length < 1_000_000);
-        of_index(fetch::index(&world.http, &index, &Digest::of(b""), &world.staging(), None).unwrap_err())
+        of_index(
+            fetch::index(&world.http, &index, &Digest::of(b""), &world.staging(), None, Share::Inodes)
+                .unwrap_err(),
+        )
     };
     assert!(matches!(refused(&vec![b'x'; 80 << 20]), index::Error::Shape { line: 1, .. }));
     let line = format!("d {}\n", "x".repeat(20_000));
@@ -378,7 +381,9 @@ fn an_index_that_is_no_gzip() {
     let world = World::new();
     for bytes in [&b""[..], b"tidelock-index 1 x\n--\n", b"\x1f\x8b\x08", &[0; 100]] {
         let index = lay(&world.scratch.join("public"), "x.index", bytes);
-        let error = fetch::index(&world.http, &index, &Digest::of(b""), &world.staging(), None).unwrap_err();
+        let error =
+            fetch::index(&world.http, &index, &Digest::of(b""), &world.staging(), None, Share::Inodes)
+                .unwrap_err();
         assert!(matches!(of_index(error), index::Error::Read(_) | index::Error::Header { .. }));
     }
 }

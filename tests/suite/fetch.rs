@@ -2,12 +2,12 @@
 //! nothing but the signed tree ever stands in the staging directory at the end.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tidelock::io::fetch::{self, Change, Error};
+use tidelock::io::fetch::{self, Change, Error, Share};
 use tidelock::io::http;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::tree::Mode;
@@ -247,6 +247,7 @@ fn what_is_wrong_in_the_running_release_is_not_taken_over() {
     let report = rig.fetch(&second, "b", Some("a")).unwrap();
     rig.assert_whole("b", &tree, &second);
     assert_eq!(report.reused, report.files - 5, "{report:?}");
+    assert_eq!(report.spoilt, 4, "the one that changed in the release is no fault");
     // One block of lib.so was rotten, the others were right.
     assert!(report.reused_blocks >= 4, "{report:?}");
     // A running release without a readable index, or none at all, costs only bytes.
@@ -256,14 +257,108 @@ fn what_is_wrong_in_the_running_release_is_not_taken_over() {
     rig.assert_whole("c", &tree, &second);
 }
 
+fn inode(rig: &Fetching, name: &str, path: &str) -> u64 {
+    fs::symlink_metadata(rig.staging(name).join("tree").join(path)).unwrap().ino()
+}
+
+/// Writes into a file in place, as only its owner, or root, can.
+fn write_into(path: &Path, bytes: &[u8]) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn where_nothing_writes_into_a_release_an_unchanged_file_is_one_for_both() {
+    let (rig, mut tree) = (Fetching::start().sharing(Share::Inodes), Made::sample());
+    let first = rig.publish(&tree, "one");
+    rig.fetch(&first, "a", None).unwrap();
+    tree.content("lib/part-07/module.js")[5] ^= 1;
+    let moved = tree.0.remove("text").unwrap();
+    tree.0.insert("words".into(), moved);
+    let Some(Node::File(mode, _)) = tree.0.get_mut("lib/part-01/module.js") else { panic!() };
+    *mode = Mode::Executable;
+    // What somebody may write into stays alone, though its bytes are right; and so does another user's.
+    let open = rig.staging("a").join("tree/lib/part-02/module.js");
+    fs::set_permissions(open, fs::Permissions::from_mode(0o644)).unwrap();
+    let second = rig.publish(&tree, "two");
+    let report = rig.fetch(&second, "b", Some("a")).unwrap();
+    rig.assert_whole("b", &tree, &second);
+    assert_eq!((report.reused, report.spoilt), (report.files - 1, 0), "{report:?}");
+    let shared = |old: &str, new: &str| inode(&rig, "a", old) == inode(&rig, "b", new);
+    assert!(shared("lib.so", "lib.so") && shared("text", "words"));
+    for alone in ["lib/part-07/module.js", "lib/part-01/module.js", "lib/part-02/module.js"] {
+        assert!(!shared(alone, alone), "{alone}");
+    }
+    // The careful get inodes of their own.
+    rig.sharing(Share::Blocks).fetch(&second, "c", Some("a")).unwrap();
+}
+
+#[test]
+fn a_fetch_that_goes_on_never_writes_into_the_release_that_it_took_files_from() {
+    let (rig, mut tree) = (Fetching::start().sharing(Share::Inodes), Made::sample());
+    let first = rig.publish(&tree, "one");
+    rig.fetch(&first, "a", None).unwrap();
+    tree.content("lib/part-07/module.js")[5] ^= 1;
+    let second = rig.publish(&tree, "two");
+    rig.fetch(&second, "b", Some("a")).unwrap();
+    // As long as before, and as long as nothing: both look like what an earlier attempt did not finish.
+    let mut rotten = tree.content("lib.so").clone();
+    rotten[450_000] ^= 1;
+    let live = |path: &str| rig.staging("a").join("tree").join(path);
+    write_into(&live("lib.so"), &rotten);
+    write_into(&live("lib/part-09/module.js"), b"");
+    let mode = |path: &str| fs::metadata(live(path)).unwrap().mode() & 0o7777;
+    fs::set_permissions(live("lib/part-11/module.js"), fs::Permissions::from_mode(0o604)).unwrap();
+    rig.fetch(&second, "b", Some("a")).unwrap();
+    rig.assert_whole("b", &tree, &second);
+    assert_eq!(fs::read(live("lib.so")).unwrap(), rotten, "the release that runs was changed");
+    assert_eq!(fs::read(live("lib/part-09/module.js")).unwrap(), b"");
+    assert_eq!(mode("lib/part-11/module.js"), 0o604);
+}
+
+#[test]
+fn what_is_mended_is_mended_in_every_release_that_has_the_inode() {
+    let (rig, mut tree) = (Fetching::start().sharing(Share::Inodes), Made::sample());
+    let first = rig.publish(&tree, "one");
+    rig.fetch(&first, "a", None).unwrap();
+    let before = tree.content("lib/part-07/module.js").clone();
+    tree.content("lib/part-07/module.js")[5] ^= 1;
+    let second = rig.publish(&tree, "two");
+    rig.fetch(&second, "b", Some("a")).unwrap();
+    rig.fetch(&second, "c", Some("b")).unwrap();
+    let place = rig.staging("b");
+    let mut rotten = tree.content("lib.so").clone();
+    rotten[450_000] ^= 1;
+    write_into(&place.join("tree/lib.so"), &rotten);
+    write_into(&place.join("tree/lib/part-07/module.js"), b"of b and c alone");
+    let others = [rig.staging("a"), rig.staging("c"), rig.staging("nowhere")];
+    let job = fetch::Mending {
+        place: &place,
+        tree: &second.tree,
+        index: &second.index,
+        bundle: &second.bundle,
+        staging: &rig.staging("b.heal"),
+        others: &others,
+    };
+    let report = fetch::heal(&rig.http, &job, &|| false).unwrap();
+    assert_eq!(report.files, 2, "{report:?}");
+    rig.assert_whole("b", &tree, &second);
+    rig.assert_whole("c", &tree, &second);
+    *tree.content("lib/part-07/module.js") = before;
+    rig.assert_whole("a", &tree, &first);
+    assert_eq!(inode(&rig, "a", "lib.so"), inode(&rig, "b", "lib.so"), "and they share it again");
+    assert!(!rig.staging("b.heal").exists());
+}
+
 #[test]
 fn an_index_is_checked_before_it_is_kept() {
     let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
     let public = rig.scratch.join("public").join(files.index.path());
     let good = fs::read(&public).unwrap();
-    let index =
-        |files: &Published| fetch::index(&rig.http, &files.index, &files.tree, &rig.staging("x"), None);
+    let index = |files: &Published| {
+        fetch::index(&rig.http, &files.index, &files.tree, &rig.staging("x"), None, Share::Blocks)
+    };
     fs::write(&public, &good[..good.len() - 1]).unwrap();
     assert!(matches!(index(&files), Err(Error::Length { .. })));
     let mut bad = good.clone();
@@ -282,7 +377,9 @@ fn an_index_is_checked_before_it_is_kept() {
 fn the_need_shrinks_with_what_is_staged() {
     let (rig, tree) = (Fetching::start(), Made::sample());
     let files = rig.publish(&tree, "one");
-    let need = || fetch::index(&rig.http, &files.index, &files.tree, &rig.staging("a"), None).unwrap();
+    let need = || {
+        fetch::index(&rig.http, &files.index, &files.tree, &rig.staging("a"), None, Share::Blocks).unwrap()
+    };
     let before = need();
     let bytes: usize =
         tree.0.values().map(|node| if let Node::File(_, bytes) = node { bytes.len() } else { 0 }).sum();

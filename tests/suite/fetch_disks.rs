@@ -1,10 +1,10 @@
 //! The fetch room on file systems of its own: reflinks where there are some, no room, no inodes, a disk that fills up.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
 
-use tidelock::config::Reuse;
 use tidelock::io::disk;
-use tidelock::io::fetch::Error;
+use tidelock::io::fetch::{Error, Share};
 use tidelock_tests::fetching::Fetching;
 use tidelock_tests::filesystem::{Kind, Mounted};
 use tidelock_tests::release::{Made, noise};
@@ -22,7 +22,7 @@ fn tree() -> Made {
 fn a_reflinked_file_costs_no_room() {
     for kind in [Kind::Xfs, Kind::Btrfs] {
         let mounted = Mounted::new(kind);
-        let rig = Fetching::start().on(mounted.path(), Reuse::Auto);
+        let rig = Fetching::start().on(mounted.path(), Share::Blocks);
         let mut tree = tree();
         let first = rig.publish(&tree, "one");
         rig.fetch(&first, "a", None).unwrap();
@@ -44,11 +44,37 @@ fn a_reflinked_file_costs_no_room() {
     }
 }
 
+/// As root, since only root can make somebody else the owner of a file.
+#[test]
+fn a_hard_linked_file_costs_nothing_and_one_of_another_owner_is_not_linked() {
+    let mounted = Mounted::new(Kind::Ext4 { megabytes: 64, inodes: 240 });
+    let rig = Fetching::start().on(mounted.path(), Share::Inodes);
+    let mut tree = tree();
+    let first = rig.publish(&tree, "one");
+    rig.fetch(&first, "a", None).unwrap();
+    tree.content("heavy/03")[700_000] ^= 1;
+    let place = |name: &str, path: &str| rig.staging(name).join("tree").join(path);
+    chown(place("a", "heavy/04"), Some(1), Some(1)).unwrap();
+    let second = rig.publish(&tree, "two");
+    mounted.fill_but(6 << 20);
+    let report = rig.fetch(&second, "b", Some("a")).unwrap();
+    rig.assert_whole("b", &tree, &second);
+    assert_eq!(report.reused, report.files - 1);
+    let inode = |name: &str, path: &str| fs::metadata(place(name, path)).unwrap().ino();
+    assert_eq!(inode("a", "heavy/05"), inode("b", "heavy/05"));
+    assert_ne!(inode("a", "heavy/04"), inode("b", "heavy/04"));
+    let owned = fs::metadata(place("b", "heavy/04")).unwrap().uid();
+    assert_eq!(owned, 0);
+    // The release before goes, and this one stays as it is.
+    fs::remove_dir_all(rig.staging("a")).unwrap();
+    rig.assert_whole("b", &tree, &second);
+}
+
 #[test]
 fn a_large_release_changes_where_there_is_room_for_the_change_alone_if_blocks_can_be_shared() {
     for kind in [Kind::Xfs, Kind::Btrfs, Kind::Ext4 { megabytes: 64, inodes: 4000 }] {
         let mounted = Mounted::new(kind);
-        let rig = Fetching::start().on(mounted.path(), Reuse::Auto);
+        let rig = Fetching::start().on(mounted.path(), Share::Blocks);
         let mut tree = tree();
         let first = rig.publish(&tree, "one");
         rig.fetch(&first, "a", None).unwrap();
@@ -71,7 +97,7 @@ fn a_large_release_changes_where_there_is_room_for_the_change_alone_if_blocks_ca
 #[test]
 fn a_tree_that_does_not_fit_is_refused_before_anything_is_written() {
     let mounted = Mounted::new(Kind::Ext4 { megabytes: 16, inodes: 4000 });
-    let rig = Fetching::start().on(mounted.path(), Reuse::Auto);
+    let rig = Fetching::start().on(mounted.path(), Share::Blocks);
     let files = rig.publish(&tree(), "one");
     let error = rig.fetch(&files, "a", None).unwrap_err();
     assert!(matches!(&error, Error::Room { need, free, .. } if need.bytes > free.bytes), "{error}");
@@ -81,7 +107,7 @@ fn a_tree_that_does_not_fit_is_refused_before_anything_is_written() {
 #[test]
 fn a_tree_with_more_entries_than_inodes_is_refused_before_anything_is_written() {
     let mounted = Mounted::new(Kind::Ext4 { megabytes: 64, inodes: 64 });
-    let rig = Fetching::start().on(mounted.path(), Reuse::Auto);
+    let rig = Fetching::start().on(mounted.path(), Share::Blocks);
     let files = rig.publish(&tree(), "one");
     let error = rig.fetch(&files, "a", None).unwrap_err();
     assert!(matches!(&error, Error::Room { need, free, .. } if need.inodes > free.inodes), "{error}");
@@ -91,7 +117,7 @@ fn a_tree_with_more_entries_than_inodes_is_refused_before_anything_is_written() 
 #[test]
 fn a_disk_that_fills_up_on_the_way_ends_the_fetch_and_room_ends_that() {
     let mounted = Mounted::new(Kind::Ext4 { megabytes: 40, inodes: 4000 });
-    let rig = Fetching::start().on(mounted.path(), Reuse::Auto);
+    let rig = Fetching::start().on(mounted.path(), Share::Blocks);
     let tree = tree();
     let files = rig.publish(&tree, "one");
     let ballast = mounted.path().join("ballast");

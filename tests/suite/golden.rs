@@ -174,7 +174,7 @@ impl Scenario {
             }
             [app, "drifts"] => {
                 let one = self.one(app);
-                one.drifted = one.linked();
+                one.linked().iter().for_each(|tree| one.ruin(tree));
             }
             [app, "verify", "--heal"] => {
                 self.one(app).write(Record::Heal(Some(Heal { owner: "ann".into() })));
@@ -227,6 +227,8 @@ impl Scenario {
                 writeln!(self.told, "{}", moved.what).unwrap();
             }
             if matches!(moved.step, Some(Step::Rest { .. })) {
+                // The next turn believes of no tree that it is still as it was.
+                self.state.apps.iter_mut().for_each(|one| one.memory.rechecked = None);
                 break;
             }
             self.state = moved.ends.into_iter().next().unwrap();
@@ -262,6 +264,7 @@ impl Scenario {
             "floor" => &mut terms.floor,
             "no-healing" => &mut terms.unhealed,
             "prune" => &mut terms.prune,
+            "shared-inodes" => &mut self.world.shares,
             other => panic!("no term is {other}"),
         };
         *member = true;

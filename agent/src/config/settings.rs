@@ -55,7 +55,7 @@ pub enum Mode {
 /// How files of the release that runs get into the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
-    /// By reflink, hard link or copy, the first that is safe here.
+    /// By hard link, reflink or copy, the first that is safe here.
     Auto,
     /// By reflink or copy: no two releases ever share an inode.
     Copy,

@@ -3,10 +3,10 @@
 //! Never here: what leads onto the way back (`trial`, `rest`, `boot`).
 
 use super::checks::{self, Health};
-use super::itself;
-use super::model::{Cause, Ground, Reason, Recipe, Refusal, Setback, Setup, Step, Trial, is_itself};
+use super::model::{Cause, Extent, Ground, Reason, Recipe, Refusal, Setback, Setup, Step, Trial, is_itself};
 use super::next::{Case, Decision};
 use super::trial::{self, Toward, probe, toward};
+use super::{entry, itself};
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +30,11 @@ pub(super) fn decide(case: &Case<'_>, trial: &Trial, cause: &Cause) -> Decision 
     let cause = asked.as_ref().unwrap_or(cause);
     let reason = Reason::GoingBack { from: trial.to.clone(), cause: cause.clone() };
     let home = home(case, trial);
+    // Where the guard pointed back already, before the verdict.
+    let left = home.filter(|home| home.tree != trial.to.tree);
+    if let Some(step) = left.and_then(|home| entry::back(case, home.tree, extent(cause))) {
+        return (step, reason);
+    }
     let start_failed = home.is_some_and(|home| app.start_failed(home).is_some());
     let started = match toward(case, home) {
         _ if start_failed => case.now.boot,
@@ -66,6 +71,14 @@ pub(super) fn decide(case: &Case<'_>, trial: &Trial, cause: &Cause) -> Decision 
         _ => Blame::Release,
     };
     (conclude(case, trial, cause, home, &blame), reason)
+}
+
+/// What fails may be down: nobody waits for more than what it may have reached. What a person leaves runs meanwhile.
+const fn extent(cause: &Cause) -> Extent {
+    match cause {
+        Cause::Operator { .. } => Extent::Whole,
+        Cause::Check { .. } | Cause::Starts | Cause::Superseded | Cause::Gone => Extent::Shared,
+    }
 }
 
 /// Where the way back leads; none: to a stopped and unlinked app, for a first install or when that tree was lost.

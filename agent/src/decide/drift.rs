@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use tidelock_protocol::digest::Digest;
 use tidelock_protocol::time::Timestamp;
 
-use super::model::{Drift, Heal, Left, Mode, Pass, Reason, Step, TroubleKind, Want};
+use super::model::{Drift, Files, Heal, Left, Mode, Pass, Reason, Step, TroubleKind, Want};
 use super::next::Case;
 use super::poll;
 use super::rest::FETCH_AGAIN;
@@ -35,7 +36,7 @@ pub(super) fn care(case: &Case<'_>) -> Option<Cared> {
     let tree = standing.setup.tree;
     let drift = app.drift.as_ref().filter(|drift| drift.tree == tree);
     let record = |drift, heal| Some((Step::Record { app: name.clone(), drift, heal }, None));
-    if let Some(drift) = drift.filter(|_| app.memory.mended) {
+    if let Some(drift) = drift.filter(|_| app.memory.mended == Some(tree)) {
         let healed = [case.now.wall].into_iter().chain(drift.healed.clone()).take(HEALS).collect();
         return record(Drift { mended: true, healed, ..drift.clone() }, app.heal.clone());
     }
@@ -96,24 +97,27 @@ fn mend(case: &Case<'_>, drift: &Drift) -> Cared {
     let now = case.now.wall;
     let again = drift.healed.get(HEALS - 1).map(|oldest| DAY.saturating_sub(now.since(*oldest)));
     let is_held = matches!(case.want, Want::Stay { reason: Reason::Hold(_), .. });
-    match (&case.app.source, again.filter(|again| !again.is_zero())) {
+    match (case.app.sources.get(&tree), again.filter(|again| !again.is_zero())) {
         _ if !asked && is_held => (Step::Rest { again: None }, None),
         _ if !asked && !case.device.care.heal => rest(None, left(Left::Unasked)),
         (None, _) => rest(None, left(Left::Sourceless)),
         (_, Some(again)) if !asked => rest(Some(again), left(Left::Often)),
-        (Some(source), _) => match put_off(case, drift) {
+        (Some(source), _) => match put_off(case, tree) {
             Some((again, reason)) => rest(Some(again), reason),
-            None => {
-                let step = Step::Heal { app: case.name.clone(), tree, source: source.clone() };
-                (step, Some(Reason::Healing { differing }))
-            }
+            None => (heal(case, tree, source), Some(Reason::Healing { differing })),
         },
     }
 }
 
-/// What is missing could not be fetched a moment ago.
-fn put_off(case: &Case<'_>, drift: &Drift) -> Option<(Duration, Reason)> {
-    let trouble = case.app.memory.trouble.as_ref().filter(|trouble| trouble.tree == drift.tree)?;
+/// Mends `tree`, and whatever shares its inodes.
+pub(super) fn heal(case: &Case<'_>, tree: Digest, source: &Files) -> Step {
+    let others = case.app.sealed.iter().copied().filter(|other| *other != tree).collect();
+    Step::Heal { app: case.name.clone(), tree, source: source.clone(), others }
+}
+
+/// What is missing of `tree` could not be fetched a moment ago.
+pub(super) fn put_off(case: &Case<'_>, tree: Digest) -> Option<(Duration, Reason)> {
+    let trouble = case.app.memory.trouble.as_ref().filter(|trouble| trouble.tree == tree)?;
     let whole = poll::backoff(FETCH_AGAIN, trouble.tries, case.device.seed);
     let again = (trouble.at + whole).saturating_sub(case.now.boot);
     let message = trouble.message.clone();

@@ -27,6 +27,7 @@ mod boot;
 mod checks;
 pub mod clock;
 mod drift;
+mod entry;
 mod itself;
 pub mod model;
 mod next;

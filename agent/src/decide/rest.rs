@@ -8,13 +8,13 @@ use tidelock_protocol::desired::Tuning;
 use tidelock_protocol::digest::Digest;
 
 use super::model::{
-    App, Cause, Committed, Files, Goal, Ground, Phase, Reason, Run, Setup, Space, Step, Trial, TroubleKind,
-    Until, Want, is_itself,
+    App, Cause, Committed, Extent, Files, Goal, Ground, Phase, Reason, Run, Setup, Space, Step, Trial,
+    TroubleKind, Until, Want, is_itself,
 };
 use super::next::{Case, Decision};
 use super::poll;
 use super::trial::{Toward, timeout, toward};
-use super::{back, drift, itself, orphan, settings};
+use super::{back, drift, entry, itself, orphan, settings};
 
 #[cfg(test)]
 mod tests;
@@ -133,6 +133,10 @@ pub(super) fn home(app: &App) -> Option<&Setup> {
 /// The link names what was committed, and it runs.
 fn restore(case: &Case<'_>) -> Option<Decision> {
     let home = home(case.app)?;
+    let moves = case.app.current != Some(home.tree);
+    if let Some(step) = entry::back(case, home.tree, Extent::Whole).filter(|_| moves) {
+        return Some((step, Reason::Restoring(home.clone())));
+    }
     match toward(case, Some(home)) {
         _ if down(case).is_some() => None,
         Toward::There(_) if case.app.ended.is_some() => {
@@ -214,10 +218,10 @@ fn pursue(case: &Case<'_>) -> Decision {
             let step = back::refuse(case, setup, goal.retry, Ground::Recipe(problem.clone()));
             (step, Reason::Trying(setup.clone()))
         }
-        _ => {
+        _ => entry::forward(case, goal).unwrap_or_else(|| {
             let trial = open(case, home(app), setup);
             (Step::Open { app: name.clone(), trial }, Reason::Trying(setup.clone()))
-        }
+        }),
     }
 }
 
@@ -259,6 +263,11 @@ fn install(case: &Case<'_>, goal: &Goal) -> Decision {
     let Some((_, need)) = app.memory.need.filter(|(of, _)| staged && *of == tree) else {
         return installing(Step::Index { app: name.clone(), tree, index, reuse });
     };
+    // The release that runs was hashed on the way.
+    let found = app.memory.rechecked.as_ref().filter(|found| app.current == Some(found.tree));
+    if let Some(step) = found.and_then(|found| entry::told(case, found)) {
+        return installing(step);
+    }
     if app.memory.whole == Some(tree) {
         let source = Files { index, bundle: bundle.clone() };
         return installing(Step::Seal { app: name.clone(), setup: goal.setup.clone(), source });

@@ -109,6 +109,7 @@ fn a_trial_whose_tree_is_gone_goes_back_and_ends_without_verdict() {
     let (Step::Back { trial: back, .. }, _) = ask(&device, be("b")) else { panic!() };
     assert_eq!(back.phase, Phase::Back { cause: Cause::Gone });
     app(&mut device).trial = Some(back);
+    app(&mut device).memory.rechecked = Some(Rechecked::right(tree("a")));
     assert_eq!(ask(&device, be("b")).0, Step::Close { app: web() });
 }
 
@@ -142,6 +143,7 @@ fn a_committed_tree_that_is_gone_is_fetched_again_and_then_started_without_a_tri
 fn a_link_that_somebody_removed_is_made_again() {
     let mut device = device(&["a"]);
     app(&mut device).current = None;
+    app(&mut device).memory.rechecked = Some(Rechecked::right(tree("a")));
     assert!(matches!(ask(&device, be("a")).0, Step::Stop { .. }), "what runs is stopped first");
     app(&mut device).run = Run::Stopped;
     assert_eq!(ask(&device, be("a")).0, Step::Point { app: web(), tree: tree("a") });
@@ -206,6 +208,7 @@ fn a_clock_that_went_back_holds_nothing_up() {
     };
     assert!(again <= Duration::from_secs(55) && again >= Duration::from_secs(25));
     app(&mut device).setback = Some(setback(NOW.wall.unix() + 5));
+    app(&mut device).memory.rechecked = Some(Rechecked::right(tree("b")));
     assert!(matches!(ask(&device, be("b")).0, Step::Open { trial: Trial { earlier: Some(_), .. }, .. }));
 }
 
@@ -254,7 +257,7 @@ fn the_app_in_trial_comes_first_however_often_it_failed() {
     one.trial = Some(trial(Some("a"), "b", Phase::Opened));
     let wanted = BTreeMap::from([(web(), be("b")), (db.clone(), be("a"))]);
     let (step, why) = next(&wanted, &device, NOW);
-    assert!(matches!(step, Step::Stop { app, .. } if app == web()));
+    assert!(matches!(step, Step::Recheck { app, .. } if app == web()));
     assert_eq!((&why.apps[&db], &why.apps[&web()]), (&Reason::Queued, &Reason::Trying(setup("b"))));
 }
 

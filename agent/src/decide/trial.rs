@@ -8,11 +8,11 @@ use tidelock_protocol::digest::Digest;
 use tidelock_protocol::recipe::Activate;
 
 use super::checks::{self, Due, Health};
-use super::itself;
 use super::model::{
     App, Cause, Committed, Phase, Reason, Recipe, Run, Setup, Step, Trial, Units, Want, is_itself,
 };
 use super::next::{Case, Decision};
+use super::{entry, itself};
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +39,9 @@ pub(super) fn decide(case: &Case<'_>, trial: &Trial) -> Decision {
     };
     if let Some(said) = app.start_failed(&trial.to) {
         return go_back(case, trial, Cause::Check { name: Recipe::START.into(), said: said.output.clone() });
+    }
+    if let Some(decision) = entry::onward(case, trial) {
+        return decision;
     }
     match toward(case, Some(&trial.to)) {
         Toward::Step(step) => trying(step),

@@ -8,7 +8,9 @@ use tidelock_protocol::release;
 
 use super::{Error, Turn, in_words};
 use crate::config::Mode;
-use crate::decide::model::{File, Files, Memory, Outcome, Pass, Step, Trouble, is_itself};
+use crate::decide::model::{
+    Extent, File, Files, Memory, Outcome, Pass, Rechecked, Step, Trouble, TroubleKind, is_itself,
+};
 use crate::io::journal::Unreadable;
 use crate::io::release::write_environment;
 use crate::io::wake::Woken;
@@ -90,7 +92,8 @@ impl Turn<'_> {
             Step::Unlink { app } => activate::unlink(lock, paths, &app)?,
             Step::Place { app, tree } => self.place(&app, tree.as_ref())?,
             Step::Inspect { app, tree, from, bytes } => self.inspect(&app, tree, from, bytes),
-            Step::Heal { app, tree, source } => self.heal(&app, tree, source)?,
+            Step::Recheck { app, tree, extent } => self.recheck(&app, tree, extent),
+            Step::Heal { app, tree, source, others } => self.heal(&app, tree, source, &others)?,
             Step::Prune { app, tree } => disk::prune(&paths.release(&app, &tree))?,
             Step::Discard { app, tree } => disk::prune(&paths.staged(&app, &tree))?,
             Step::Erase { app, .. } => disk::remove_if_empty(&[paths.releases(&app), paths.app(&app)])?,
@@ -128,9 +131,9 @@ impl Turn<'_> {
     ) -> Result<(), Error> {
         let paths = &self.site.paths;
         let (staged, running) = (paths.staged(app, &tree), reuse.map(|tree| paths.release(app, &tree)));
-        let (index, running) = (signed(index), running.as_deref());
+        let (index, running, share) = (signed(index), running.as_deref(), self.site.share());
         let found = match self.publisher.connect(self.site) {
-            Ok(http) => self.wake.mortal(|| fetch::index(http, &index, &tree, &staged, running)),
+            Ok(http) => self.wake.mortal(|| fetch::index(http, &index, &tree, &staged, running, share)),
             Err(failure) => return Err(failure.into()),
         };
         match found {
@@ -152,19 +155,23 @@ impl Turn<'_> {
         let (index, bundle, staging) = (signed(index), signed(bundle), paths.staged(app, &tree));
         let running = reuse.map(|tree| paths.release(app, &tree));
         let running = running.as_deref();
-        let reuse = self.site.settings.reuse;
+        let share = self.site.share();
         let job =
-            fetch::Job { index: &index, bundle: &bundle, tree: &tree, staging: &staging, running, reuse };
+            fetch::Job { index: &index, bundle: &bundle, tree: &tree, staging: &staging, running, share };
         let (http, wake) = (self.publisher.connect(self.site)?, self.wake);
         match wake.mortal(|| fetch::tree(http, &job, &|| wake.interrupts())) {
             Ok(report) => {
-                let fetch::Report { bytes, requests, files, resumed, reused, .. } = report;
+                let fetch::Report { bytes, requests, files, resumed, reused, spoilt, .. } = report;
                 log::info!(
                     app = app.as_str();
                     "{app}: fetched {bytes} bytes in {requests} requests; of {files} files {reused} were here and \
                      {resumed} staged already"
                 );
                 self.memory(app).whole = Some(tree);
+                if let Some(tree) = reuse.filter(|_| spoilt > 0) {
+                    let first = vec!["seen when it was taken over".to_owned()];
+                    self.memory(app).rechecked = Some(Rechecked { tree, differing: spoilt, first });
+                }
             }
             Err(fetch::Error::Stopped) if self.wake.stopped() => return Err(Error::Stopped),
             // A person wrote a wish: it comes first, and the fetch is taken up again where it was.
@@ -194,20 +201,52 @@ impl Turn<'_> {
         self.memory(app).pass = Some(Pass { next: piece.next, at, ..pass });
     }
 
-    fn heal(&mut self, app: &AppName, tree: Digest, source: Files) -> Result<(), Error> {
+    /// Hashes a tree that the link may move to.
+    fn recheck(&mut self, app: &AppName, tree: Digest, extent: Extent) {
+        let place = self.site.paths.release(app, &tree);
+        let found = self.wake.mortal(|| fetch::recheck(&place, &tree, extent));
+        // Without a usable index nothing can be said for the tree, and that is a difference too.
+        let found =
+            found.unwrap_or_else(|error| Rechecked { tree, differing: 1, first: vec![in_words(&error)] });
+        if found.differing > 0 {
+            log::warn!(
+                app = app.as_str();
+                "{app}: entries of tree {} that differ: {} ({})",
+                tree.short(),
+                found.differing,
+                found.first.join(", ")
+            );
+        }
+        self.memory(app).rechecked = Some(found);
+    }
+
+    fn heal(&mut self, app: &AppName, tree: Digest, source: Files, others: &[Digest]) -> Result<(), Error> {
         let paths = &self.site.paths;
         let (index, bundle) = (signed(source.index), signed(source.bundle));
         let (place, staging) = (paths.release(app, &tree), paths.mending(app, &tree));
-        let job =
-            fetch::Mending { place: &place, tree: &tree, index: &index, bundle: &bundle, staging: &staging };
-        let (http, wake) = (self.publisher.connect(self.site)?, self.wake);
+        let others: Vec<_> = others.iter().map(|tree| paths.release(app, tree)).collect();
+        let job = fetch::Mending {
+            place: &place,
+            tree: &tree,
+            index: &index,
+            bundle: &bundle,
+            staging: &staging,
+            others: &others,
+        };
+        let wake = self.wake;
+        let http = match self.publisher.connect(self.site) {
+            Ok(http) => http,
+            Err(failure) => return self.put_off(app, tree, TroubleKind::Network, in_words(&failure)),
+        };
         match wake.mortal(|| fetch::heal(http, &job, &|| wake.interrupts())) {
             Ok(fetch::Report { bytes, requests, files, .. }) => {
                 log::warn!(
                     app = app.as_str();
-                    "{app}: mended {files} files of the live tree, with {bytes} bytes in {requests} requests"
+                    "{app}: mended {files} files of tree {}, with {bytes} bytes in {requests} requests",
+                    tree.short()
                 );
-                self.memory(app).mended = true;
+                self.memory(app).mended = Some(tree);
+                self.memory(app).rechecked = Some(Rechecked::right(tree));
             }
             Err(fetch::Error::Stopped) if self.wake.stopped() => return Err(Error::Stopped),
             Err(fetch::Error::Stopped) => {}
@@ -218,11 +257,20 @@ impl Turn<'_> {
 
     /// A fetch that failed is remembered, and shown to whoever asks why.
     fn trouble(&mut self, app: &AppName, tree: Digest, error: &fetch::Error) -> Result<(), Error> {
-        let message = in_words(error);
+        self.put_off(app, tree, error.kind(), in_words(error))
+    }
+
+    fn put_off(
+        &mut self,
+        app: &AppName,
+        tree: Digest,
+        kind: TroubleKind,
+        message: String,
+    ) -> Result<(), Error> {
         log::warn!(app = app.as_str(); "{app}: {message}");
         let before = self.memory(app).trouble.take().filter(|before| before.tree == tree);
         let tries = before.map_or(1, |before| before.tries.saturating_add(1));
-        let trouble = Trouble { tree, kind: error.kind(), message, tries, at: clock::since_boot() };
+        let trouble = Trouble { tree, kind, message, tries, at: clock::since_boot() };
         self.memory(app).trouble = Some(trouble);
         self.keep(app, self.site.journal.running(app).run)
     }

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use tidelock::decide::model::{Record, Step, Tried};
+use tidelock::decide::model::{Extent, Record, Step, Tried};
 use tidelock_protocol::digest::Digest;
 
 use super::disk::{Call, Content, Directory, Kind, Name};
@@ -32,7 +32,11 @@ pub enum Act {
     Start(Digest),
     /// A piece of the live tree is hashed: the second one, or the first.
     Inspect(Digest, bool),
-    /// What differs in the live tree is mended.
+    /// A tree is hashed before the link moves to it.
+    Recheck(Digest, Extent),
+    /// Other trees that have the very inode which differs in this one get the mended file.
+    HealOthers(Digest),
+    /// What differs in a tree is mended.
     Heal(Digest),
     /// The launcher takes the agent's process over.
     Launch,
@@ -70,7 +74,8 @@ pub fn acts(step: &Step) -> Vec<Act> {
             timeout: timeout.as_secs(),
         }],
         Step::Inspect { tree, from, .. } => vec![Act::Inspect(*tree, from.is_some())],
-        Step::Heal { tree, .. } => vec![Act::Heal(*tree)],
+        Step::Recheck { tree, extent, .. } => vec![Act::Recheck(*tree, *extent)],
+        Step::Heal { tree, .. } => vec![Act::HealOthers(*tree), Act::Heal(*tree)],
         Step::Note { settings, .. } => vec![Act::Note(settings.clone())],
         Step::Try { tried, .. } => vec![Act::Tried(Some(tried.clone()))],
         Step::Commit { .. } => {

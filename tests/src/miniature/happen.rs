@@ -2,13 +2,13 @@
 //!
 //! Never here: in which order states are visited, or which of them are good.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use tidelock::decide::model::{
-    Begun, Cause, Device, Heal, Hold, Launch, Memory, Orphan, Outcome, Pass, Phase, Pin, Recipe, Record,
-    Retry, Rollback, Run, Said, Setup, Space, Step, Trial, Trouble, TroubleKind, Until,
+    Begun, Cause, Device, Extent, Heal, Hold, Launch, Memory, Orphan, Outcome, Pass, Phase, Pin, Rechecked,
+    Recipe, Record, Retry, Rollback, Run, Said, Setup, Space, Step, Trial, Trouble, TroubleKind, Until,
 };
 use tidelock::decide::{self, STARTS};
 use tidelock_protocol::desired::Tuning;
@@ -164,15 +164,35 @@ impl World {
 
     fn somebody_writes(&self, state: &State, place: usize, add: &mut Adder<'_>) {
         let name = &self.fleet.apps[place].0;
-        if let Some(tree) = state.apps[place].linked().filter(|_| state.drifts > 0) {
-            add(
-                format!("{name}: something writes into {}, and a person asks to mend it", tree.short()),
-                &|state| {
-                    state.drifts -= 1;
-                    state.apps[place].drifted = Some(tree);
-                    state.apps[place].write(Record::Heal(Some(Heal { owner: "o".into() })));
-                },
-            );
+        let one = &state.apps[place];
+        let linked = one.linked();
+        // What is ruined between a hash and what it was asked for can be told by nobody.
+        let trial = one.trial();
+        let back = trial.as_ref().is_some_and(|trial| trial.phase != Phase::Opened);
+        let hashed = one.memory.rechecked.as_ref();
+        let believed = hashed.is_some_and(|found| back || Some(found.tree) != linked);
+        if state.drifts == 0 || one.memory.whole.is_some() || believed {
+            return;
+        }
+        let live = one.disk.live();
+        for tree in
+            live.keys().filter_map(|name| if let Name::Sealed(tree) = name { Some(*tree) } else { None })
+        {
+            let hit = linked.is_some_and(|linked| one.inodes.get(&linked) == one.inodes.get(&tree));
+            if trial.as_ref().is_some_and(|trial| trial.to.tree != tree || linked != Some(tree)) {
+                // In those minutes only what is tried writes; what others do to a tree is seen when it is looked after.
+                continue;
+            }
+            let asked = if hit && trial.is_none() { ", and a person asks to mend it" } else { "" };
+            add(format!("{name}: something writes into {}{asked}", tree.short()), &|state| {
+                state.drifts -= 1;
+                let one = &mut state.apps[place];
+                one.ruin(&tree);
+                if hit && trial.is_none() {
+                    one.write(Record::Heal(Some(Heal { owner: "o".into() })));
+                }
+                one.unseen = trial.is_some();
+            });
         }
     }
 
@@ -260,6 +280,10 @@ impl World {
             Step::Wait { pause } | Step::Rest { again: Some(pause) } => pass(&mut now, *pause),
             _ => {}
         }
+        // The next turn knows of no tree that it is still as it was.
+        if let Step::Rest { .. } = step {
+            now.apps.iter_mut().for_each(|one| one.memory.rechecked = None);
+        }
         settle(&mut now);
         Moved { what, step: Some(step), acts, ends: vec![now] }
     }
@@ -331,10 +355,8 @@ impl World {
                 if one.record(Kind::Trial).is_none() {
                     one.started = 0;
                 }
-                // A tree that is live again later is hashed a day after its commit: further than this world looks.
-                let linked = one.linked();
-                one.drifted = one.drifted.filter(|drifted| linked == Some(*drifted));
             }
+            Act::HealOthers(_) if outage || self.terms.missing => {}
             Act::Index(tree) | Act::Fetch(tree) | Act::Heal(tree) if outage || self.terms.missing => {
                 let tries = one.memory.trouble.as_ref().map_or(1, |trouble| 2.min(trouble.tries + 1));
                 let (kind, message) = if outage {
@@ -357,15 +379,10 @@ impl World {
                     one.disk.call(&Call::Write(staged, Content::Whole));
                 }
                 one.memory.whole = Some(*tree);
+                self.take_over(one, *tree);
             }
             Act::Tell => one.known = one.units(),
-            Act::Inspect(tree, is_second) => {
-                let differing = u64::from(*is_second && one.drifted == Some(*tree));
-                let next = (!is_second).then(|| "m".to_owned());
-                let first = if differing > 0 { vec!["m is missing".to_owned()] } else { Vec::new() };
-                one.memory.pass = Some(Pass { tree: *tree, next, at: NOW.boot, differing, first });
-            }
-            Act::Heal(_) => (one.drifted, one.memory.mended) = (None, true),
+            Act::Inspect(..) | Act::Recheck(..) | Act::HealOthers(_) | Act::Heal(_) => one.care(act),
             Act::Note(settings) => one.settings.started = Some(settings.clone()),
             Act::Tried(tried) => one.settings.tried.clone_from(tried),
             Act::Unclear => one.run = Run::Unclear,
@@ -395,6 +412,18 @@ impl World {
             }
         }
         true
+    }
+
+    /// What a tree has in common with the live one: each file is hashed before it is taken over.
+    fn take_over(&self, one: &mut One, tree: Digest) {
+        let live = one.linked();
+        let spoilt = live.filter(|live| one.is_ruined(live));
+        if let Some(tree) = spoilt {
+            one.memory.rechecked = Some(Rechecked { tree, differing: 1, first: Vec::new() });
+        }
+        let taken = live.filter(|_| self.shares && spoilt.is_none());
+        let inode = taken.and_then(|live| one.inodes.get(&live).copied()).unwrap_or_else(|| one.fresh());
+        one.inodes.insert(tree, inode);
     }
 
     fn start(&self, one: &mut One, place: usize, tree: Digest) -> bool {
@@ -438,6 +467,90 @@ pub fn pin(tree: Digest, until: Until) -> Pin {
 }
 
 impl One {
+    /// Something writes into a tree, and so into every other one that has the inode.
+    pub fn ruin(&mut self, tree: &Digest) {
+        self.ruined.extend(self.inodes.get(tree));
+    }
+
+    /// Whether a tree is not as it was signed.
+    pub fn is_ruined(&self, tree: &Digest) -> bool {
+        self.inodes.get(tree).is_some_and(|inode| self.ruined.contains(inode))
+    }
+
+    /// The other trees that have the inode of this one.
+    pub fn sharing(&self, tree: &Digest) -> impl Iterator<Item = Digest> {
+        let inode = self.inodes.get(tree);
+        self.inodes
+            .iter()
+            .filter(move |(other, found)| *other != tree && Some(*found) == inode)
+            .map(|(other, _)| *other)
+    }
+
+    /// A tree is hashed, or mended.
+    fn care(&mut self, act: &Act) {
+        match act {
+            Act::Inspect(tree, is_second) => {
+                let differing = u64::from(*is_second && self.is_ruined(tree));
+                let next = (!is_second).then(|| "m".to_owned());
+                let first = if differing > 0 { vec!["m is missing".to_owned()] } else { Vec::new() };
+                self.memory.pass = Some(Pass { tree: *tree, next, at: NOW.boot, differing, first });
+            }
+            Act::Recheck(tree, extent) => {
+                let seen = *extent == Extent::Whole || self.sharing(tree).next().is_some();
+                let differing = u64::from(seen && self.is_ruined(tree));
+                self.memory.rechecked = Some(Rechecked { tree: *tree, differing, first: Vec::new() });
+            }
+            Act::HealOthers(tree) => {
+                let others: Vec<Digest> = self.sharing(tree).collect();
+                let fresh = self.fresh();
+                self.inodes.extend(others.into_iter().map(|other| (other, fresh)));
+            }
+            Act::Heal(tree) => {
+                self.forgotten |= self.is_ruined(tree) && self.sharing(tree).next().is_some();
+                let fresh = self.fresh();
+                self.inodes.insert(*tree, fresh);
+                (self.memory.mended, self.memory.rechecked) = (Some(*tree), Some(Rechecked::right(*tree)));
+            }
+            _ => {}
+        }
+    }
+
+    fn fresh(&self) -> u8 {
+        self.inodes.values().max().map_or(0, |most| most + 1)
+    }
+
+    /// Trees that are gone have no inodes; which number an inode has is all the same.
+    fn settle_inodes(&mut self) {
+        let live = self.disk.live();
+        let is_here = |tree: &Digest| {
+            live.contains_key(&Name::Sealed(*tree)) || live.contains_key(&Name::Staged(*tree))
+        };
+        self.inodes.retain(|tree, _| is_here(tree));
+        let mut numbers = BTreeMap::new();
+        for inode in self.inodes.values_mut() {
+            let next = u8::try_from(numbers.len()).unwrap_or(u8::MAX);
+            *inode = *numbers.entry(*inode).or_insert(next);
+        }
+        self.ruined = self.ruined.iter().filter_map(|inode| numbers.get(inode).copied()).collect();
+    }
+
+    /// What was hashed or mended is asked only as long as a decision hangs on it.
+    fn settle_hashes(&mut self) {
+        let (linked, trial) = (self.linked(), self.trial());
+        let back = trial.filter(|trial| trial.phase != Phase::Opened).and_then(|trial| trial.from);
+        let back = back.map(|from| from.tree);
+        let noted = match self.record(Kind::Drift).as_deref() {
+            Some(Record::Drift(Some(drift))) => Some(drift.tree),
+            _ => None,
+        };
+        let memory = &mut self.memory;
+        let open =
+            |found: &Rechecked| found.differing > 0 || Some(found.tree) != linked || back == Some(found.tree);
+        memory.rechecked = memory.rechecked.take().filter(open);
+        memory.mended = memory.mended.filter(|tree| [linked, noted].contains(&Some(*tree)));
+        memory.pass = memory.pass.take().filter(|pass| Some(pass.tree) == linked);
+    }
+
     /// Somebody else writes a record, durably.
     pub fn write(&mut self, record: Record) {
         let kind = hands::kind(&record);
@@ -458,8 +571,7 @@ fn witness(one: &mut One, step: &Step) {
         } => {
             one.left = Some(to.clone());
         }
-        // With an app that was deleted goes everything that was known of it.
-        Step::Forget { .. } | Step::Erase { .. } => one.left = None,
+        Step::Forget { .. } => one.left = None,
         Step::Defer { setback, .. } => {
             let before = one.deferred.take().filter(|before| before.setup.is(&setback.setup));
             let times =
@@ -520,9 +632,15 @@ fn settle(state: &mut State) {
                 tried.verdict.as_ref().is_none_or(|said| said.outcome == Outcome::Failed)
             });
         one.memory.said.retain(|name, _| open || judged || name == Recipe::START);
+        // Where a person waits, nobody asks when the last piece ended.
+        if one.record(Kind::Heal).is_some() {
+            one.memory.pass.iter_mut().for_each(|pass| pass.at = NOW.boot - HORIZON);
+        }
         one.deferred = one.deferred.take().filter(|_| open || one.record(Kind::Setback).is_some());
         one.deferred.iter_mut().for_each(|deferred| deferred.closing &= open);
         one.disk.sweep();
+        one.settle_inodes();
+        one.settle_hashes();
     }
 }
 

@@ -153,14 +153,15 @@ impl World {
     fn app(&self, place: usize, one: &One) -> App {
         let live = one.disk.live();
         let file = || File { name: "signed".into(), length: 1, sha256: Digest::of(b"signed") };
-        let source = Some(Files { index: file(), bundle: file() });
+        let source = Files { index: file(), bundle: file() };
         let (memory, settings) = (one.memory.clone(), one.settings.clone());
-        let mut app = App { run: one.run, memory, settings, source, ..App::default() };
+        let mut app = App { run: one.run, memory, settings, ..App::default() };
         for (name, content) in live.iter() {
             let name = *name;
             match (name, content) {
                 (Name::Sealed(tree), _) => {
                     app.sealed.push(tree);
+                    app.sources.insert(tree, source.clone());
                     app.recipes.insert(tree, self.recipe(place, self.behaviour(place, &tree)));
                 }
                 (Name::Staged(tree), _) => app.staged.push(tree),

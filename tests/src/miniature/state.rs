@@ -2,7 +2,7 @@
 //!
 //! Never here: what happens in it (`happen`), or which states are good (`crash::invariants`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidelock::decide;
 use tidelock::decide::model::{Cause, Device, Hold, Memory, Run, Settings, Setup, Step, Wanted, is_itself};
@@ -54,7 +54,7 @@ pub struct Freedom {
     pub people: (u8, u8),
     /// How often a person holds an app, and how often one pins it.
     pub stops: (u8, u8),
-    /// How often something writes into the live tree, and a person asks to have it mended.
+    /// How often something writes into a sealed tree; into the live one, and a person asks to have it mended.
     pub drifts: u8,
     /// Whether the power may be cut after every effect.
     pub cuts: bool,
@@ -79,7 +79,7 @@ impl Freedom {
     pub const HOLDS: Self = Self { stops: (1, 0), kills: false, ..Self::POWER };
     /// The power goes, and a person pins.
     pub const PINS: Self = Self { stops: (0, 1), kills: false, ..Self::POWER };
-    /// The power goes, and something writes into the live tree.
+    /// The power goes, and something writes into a sealed tree.
     pub const DRIFT: Self = Self { drifts: 1, kills: false, ..Self::POWER };
     /// The network goes, and the process dies.
     pub const NETWORK: Self = Self { outages: true, cuts: false, ..Self::POWER };
@@ -124,6 +124,8 @@ pub struct World {
     /// Whether the apps are units that a service manager starts at boot, after the guard: otherwise the agent starts
     /// them by hooks.
     pub guard: bool,
+    /// Whether releases share inodes.
+    pub shares: bool,
     /// What may happen besides.
     pub freedom: Freedom,
     /// What is not as it should be.
@@ -150,6 +152,11 @@ impl World {
         Self::of(self.fleet, self.guard, self.freedom)
     }
 
+    /// The same world where releases share inodes.
+    pub fn sharing(self) -> Self {
+        Self { shares: true, ..self }
+    }
+
     /// Which of the apps is the agent itself.
     pub(super) fn itself(&self) -> Option<usize> {
         self.fleet.apps.iter().position(|(name, _)| is_itself(name))
@@ -158,7 +165,7 @@ impl World {
     /// A world of these apps.
     pub fn of(fleet: Fleet, guard: bool, freedom: Freedom) -> Self {
         let manifests = manifests(&fleet);
-        Self { fleet, guard, freedom, terms: Terms::default(), manifests }
+        Self { fleet, guard, shares: false, freedom, terms: Terms::default(), manifests }
     }
 
     /// A device that is what it should be by the first wish, which nothing disturbed.
@@ -259,8 +266,14 @@ pub struct One {
     pub wish: usize,
     /// What really happened: the service manager started a unit of another release than the link named.
     pub foreign: bool,
-    /// What really happened: something wrote into this tree.
-    pub drifted: Option<Digest>,
+    /// The inode of the file that all releases have alike, in each tree.
+    pub inodes: BTreeMap<Digest, u8>,
+    /// What really happened: something wrote into these inodes.
+    pub ruined: BTreeSet<u8>,
+    /// What really happened: a release in trial wrote where it may not, and nobody saw it.
+    pub unseen: bool,
+    /// What really happened: a tree was mended, and another one that had the same inode was not.
+    pub forgotten: bool,
     /// What really happened: starts of the release in trial since its trial was opened.
     pub started: u32,
     /// What really happened: a person went back from this, and nobody asked to try it again.

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use super::{Fleet, Ran};
 use crate::authority::Pair;
+use crate::program::find;
 use crate::programs::Ours;
 
 /// A device below a root of its own.
@@ -17,7 +18,18 @@ pub struct Device {
     root: PathBuf,
     agent: PathBuf,
     environment: BTreeMap<String, String>,
+    is_machine: bool,
 }
+
+/// In a mount namespace of its own a process sees the device's root as the machine, and a systemd that runs it.
+const MACHINE: &str = r#"
+mount -t tmpfs machine /run && mkdir -p /run/systemd/system /run/etc /run/tidelock
+cp -a /etc/. /run/etc && mkdir -p /run/etc/tidelock && mount --bind /run/etc /etc
+mount -t tmpfs machine /var/lib && mkdir -p /var/lib/tidelock
+mkdir -p "$0/etc/tidelock" "$0/var/lib/tidelock" "$0/run/tidelock"
+for place in etc/tidelock var/lib/tidelock run/tidelock; do mount --bind "$0/$place" "/$place"; done
+exec "$@"
+"#;
 
 impl Device {
     /// A device that knows nothing yet.
@@ -29,13 +41,19 @@ impl Device {
         for directory in ["etc/tidelock/apps", "etc/tidelock/config.d"] {
             fs::create_dir_all(root.join(directory)).unwrap();
         }
-        Self { root: root.to_owned(), agent, environment: BTreeMap::new() }
+        Self { root: root.to_owned(), agent, environment: BTreeMap::new(), is_machine: false }
     }
 
     /// The same device, its agent run with a variable more in its environment.
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
         self.environment.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// The same device as a machine that systemd runs: the agent works without a root of its own, and does by default
+    /// what it does there. Of systemd only the directory is there that says so: nothing of it can be asked. Takes root.
+    pub fn as_machine(self) -> Self {
+        Self { is_machine: true, ..self }
     }
 
     /// Its root.
@@ -81,8 +99,17 @@ impl Device {
 
     /// The agent with this root, not yet started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.agent);
-        command.arg("--root").arg(&self.root).args(arguments).envs(&self.environment).stdin(Stdio::null());
+        let mut command = if self.is_machine {
+            let mut command = Command::new(find("unshare"));
+            command.args(["--mount", "--propagation", "private", "sh", "-ec", MACHINE]);
+            command.arg(&self.root).arg(&self.agent);
+            command
+        } else {
+            let mut command = Command::new(&self.agent);
+            command.arg("--root").arg(&self.root);
+            command
+        };
+        command.args(arguments).envs(&self.environment).stdin(Stdio::null());
         command
     }
 

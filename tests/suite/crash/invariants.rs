@@ -6,7 +6,7 @@ use tidelock::decide::STARTS;
 use tidelock::decide::model::{Cause, Ground, Phase, Record, Run, Setback, Step, Trial, Want, is_itself};
 use tidelock_protocol::digest::Digest;
 use tidelock_tests::miniature::disk::{Content, Kind, Name};
-use tidelock_tests::miniature::{Behaviour, MANY, NOW, One, State, World};
+use tidelock_tests::miniature::{Behaviour, MANY, NOW, One, Stage, State, World};
 
 /// The name of what was broken.
 pub type Broken = &'static str;
@@ -35,8 +35,10 @@ pub const COMES_TO_REST: Broken = "the agent comes to rest";
 pub const ENDLESS: Broken = "a device has a limited number of states";
 pub const LIVE: Broken = "the link names what was committed last, or a trial is open";
 pub const FOREIGN: Broken = "no unit of another release is started";
-pub const UNDISTURBED: Broken = "nothing is mended in a trial";
+pub const UNDISTURBED: Broken = "what is tried is not mended in its trial";
 pub const MENDED: Broken = "what differs is mended when a person asks, or the wish is still there";
+pub const SHARED: Broken = "a tree is mended together with what shares its inodes";
+pub const ENTERED: Broken = "the link moves to no tree that is not as it was signed, or that is recorded";
 pub const SETTINGS: Broken = "an app runs with the settings that lie there";
 pub const STAYS: Broken = "a release that was committed is left only for another wish or by a person";
 
@@ -63,6 +65,9 @@ fn of_app(world: &World, place: usize, one: &One) -> Option<Broken> {
     let whole = |tree| live.get(&Name::Sealed(tree)) == Some(&Content::Whole);
     if one.foreign {
         return Some(FOREIGN);
+    }
+    if one.forgotten {
+        return Some(SHARED);
     }
     let linked = one.linked();
     if linked.is_some_and(|tree| !whole(tree)) {
@@ -118,6 +123,9 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
     if let Some(broken) = of_stops(state, one, step) {
         return Some(broken);
     }
+    if let Some(broken) = of_entry(state, one, step) {
+        return Some(broken);
+    }
     let away = |tree| opened.is_some_and(|trial| trial.to.tree != tree);
     match step {
         Step::Start { tree, .. } => (one.linked() != Some(*tree) || one.run != Run::Stopped).then_some(ORDER),
@@ -153,7 +161,13 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
             let own = matches!(cause, Cause::Check { .. } | Cause::Starts);
             (own && opened.is_some_and(|trial| passed(one, trial))).then_some(STAYS)
         }
-        Step::Heal { .. } if state.apps.iter().any(is_in_trial) => Some(UNDISTURBED),
+        Step::Heal { tree, .. } if is_in_trial(one) => {
+            // The trees that the link may move to are.
+            let enters = one.linked() != Some(*tree) && trial.is_some();
+            let back = opened.is_none()
+                && trial.iter().any(|trial| trial.from.iter().any(|from| from.tree == *tree));
+            (!enters && !back).then_some(UNDISTURBED)
+        }
         Step::Prune { tree, .. } => committed_now(one, *tree).then_some(KEPT),
         Step::Erase { .. } => {
             let forgotten = one.orphan().is_some_and(|orphan| world.terms.prune && orphan.since < NOW.wall);
@@ -165,6 +179,20 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
         Step::Defer { setback, .. } => of_deferral(one, trial.as_ref(), setback),
         _ => None,
     }
+}
+
+/// A tree that is entered is as it was signed, or a record says that it is not.
+fn of_entry(state: &State, one: &One, step: &Step) -> Option<Broken> {
+    let back = one.trial().filter(|trial| trial.phase != Phase::Opened);
+    // Before the apps start there is no time for it: then it is seen to before the verdict.
+    let tree = match step {
+        Step::Point { tree, .. } if state.stage == Stage::Running => *tree,
+        Step::Refuse { .. } | Step::Defer { .. } | Step::Close { .. } => back?.from?.tree,
+        _ => return None,
+    };
+    // What a release did to itself alone, unseen, is for the daily look.
+    let own = one.unseen && one.sharing(&tree).next().is_none();
+    (one.is_ruined(&tree) && !own && !is_known_to_differ(one, tree)).then_some(ENTERED)
 }
 
 /// What a person stopped: only what is begun goes on.
@@ -231,11 +259,20 @@ fn of_rest(world: &World, place: usize, one: &One, step: &Step) -> Option<Broken
         if standing.is_some_and(|standing| one.left.as_ref().is_some_and(|left| left.is(&standing.setup))) {
             return Some(RETURNS);
         }
-        if one.drifted == Some(linked) && one.record(Kind::Heal).is_none() {
+        if one.is_ruined(&linked) && !one.unseen && !is_known_to_differ(one, linked) {
             return Some(MENDED);
         }
     }
     None
+}
+
+/// Whether a record says that a tree is not as it was signed, or a person asks for that.
+fn is_known_to_differ(one: &One, tree: Digest) -> bool {
+    let recorded = match one.record(Kind::Drift).as_deref() {
+        Some(Record::Drift(Some(drift))) => drift.tree == tree && drift.differing > 0,
+        _ => false,
+    };
+    recorded || one.record(Kind::Heal).is_some()
 }
 
 /// Whether the newest committed record is the end of this very trial.

@@ -100,10 +100,19 @@ fn comes_and_goes(freedom: Freedom) -> World {
     world
 }
 
+/// A release that a person may go back from though it is the only one, as the agent itself is; deleted, and wanted again.
+fn leaves_and_comes_again() -> World {
+    let freedom = Freedom { cuts: false, people: (1, 0), ..Freedom::PEOPLE };
+    let mut world = comes_and_goes(freedom).of_itself();
+    world.terms.prune = true;
+    world
+}
+
 #[test]
 fn an_app_may_be_wanted_no_more_and_again_and_be_deleted() {
     let freedoms = [Freedom::POWER, Freedom { cuts: false, ..Freedom::HOLDS }, Freedom::PEOPLE];
     holds("comes and goes", whole_or(&freedoms, 2).map(comes_and_goes));
+    holds("what a person left stays refused", [leaves_and_comes_again()]);
 }
 
 #[test]
@@ -115,8 +124,18 @@ fn the_network_may_go_out_and_come_back() {
 }
 
 #[test]
-fn something_may_write_into_the_live_tree() {
-    holds("drift", [World::update(Behaviour::Good, false, Freedom::DRIFT)]);
+fn something_may_write_into_a_sealed_tree_and_so_into_what_shares_its_inodes() {
+    // With the power or the network going as well, two releases have too many states.
+    let apps = vec![(name("web"), vec![Behaviour::Good])];
+    let fleet = Fleet { apps, wishes: vec![Some((0, None))] };
+    holds("drift of one release, power", [World::of(fleet, false, Freedom::DRIFT)]);
+    let calm = Freedom { cuts: false, ..Freedom::DRIFT };
+    let one = |other| {
+        let world = World::update(other, false, calm);
+        [world.clone(), world.sharing()]
+    };
+    let worlds = [Behaviour::Fails, Behaviour::Good, Behaviour::Hangs, Behaviour::StartFails];
+    holds("drift", worlds.into_iter().flat_map(one));
 }
 
 #[test]

@@ -7,17 +7,17 @@ mod launch;
 
 use tidelock::decide;
 use tidelock::decide::model::{
-    App, Cause, Committed, Device, Ground, Outcome, Phase, Reason, Refusal, Run, Setback, Step, Trial, Tried,
-    Units, Want, Wanted,
+    App, Cause, Committed, Device, Extent, Ground, Outcome, Phase, Reason, Rechecked, Record, Refusal, Run,
+    Setback, Step, Trial, Tried, Units, Want, Wanted,
 };
 use tidelock_protocol::time::{Now, Timestamp};
 use tidelock_tests::miniature::disk::{Call, Directory};
 use tidelock_tests::miniature::hands::{self, Act};
 use tidelock_tests::miniature::{Agent, Behaviour, Fleet, Freedom, NOW, World, name, until};
 
-use super::comes_and_goes;
 use super::invariants::{self as must, Broken};
 use super::walk::walk;
+use super::{comes_and_goes, leaves_and_comes_again};
 
 /// A seeded bug: what is wrong, the agent that has it, a world that shows it, and what it breaks there.
 type Bug = (&'static str, Agent, World, Broken);
@@ -37,6 +37,7 @@ fn each_seeded_bug_is_caught_by_the_invariant_that_it_breaks() {
         orders(),
         people_unheard(),
         drift(),
+        shared_inodes(),
         orphans_mistaken(),
     ]
     .concat();
@@ -322,6 +323,18 @@ fn orphans_mistaken() -> Vec<Bug> {
             must::ORPHANED,
         ),
         (
+            "with an app that is deleted goes what was refused of it",
+            acts(|step| {
+                let mut acts = hands::acts(step);
+                if let Step::Erase { .. } = step {
+                    acts.extend(hands::write(Record::Refusals(Vec::new())).into_iter().map(Act::Disk));
+                }
+                acts
+            }),
+            leaves_and_comes_again(),
+            must::RETURNS,
+        ),
+        (
             "an orphan is stopped before it is recorded",
             does(|wanted, device, now| match next(wanted, device, now) {
                 Step::Orphan { app, orphan: orphan @ Some(_) } => {
@@ -568,11 +581,11 @@ fn acts(acts: fn(&Step) -> Vec<Act>) -> Agent {
 
 /// The care for the live tree.
 fn drift() -> Vec<Bug> {
-    let world = || World::update(Behaviour::Good, false, Freedom::DRIFT);
+    let world = || World::update(Behaviour::Good, false, Freedom { cuts: false, ..Freedom::DRIFT });
     vec![
         (
             "what was mended is not remembered",
-            looks(|device| each(device, |app| app.memory.mended = false)),
+            looks(|device| each(device, |app| app.memory.mended = None)),
             world(),
             must::COMES_TO_REST,
         ),
@@ -586,10 +599,12 @@ fn drift() -> Vec<Bug> {
             "a wish to mend is heard in a trial too",
             Agent {
                 next: |wanted, device, now| {
-                    let asked = device.apps.iter().find(|(_, app)| app.heal.is_some() && !app.memory.mended);
+                    let asked =
+                        device.apps.iter().find(|(_, app)| app.heal.is_some() && app.memory.mended.is_none());
                     let heal = asked.and_then(|(name, app)| {
-                        let (tree, source) = (app.current?, app.source.clone()?);
-                        Some(Step::Heal { app: name.clone(), tree, source })
+                        let tree = app.current?;
+                        let source = app.sources.get(&tree)?.clone();
+                        Some(Step::Heal { app: name.clone(), tree, source, others: Vec::new() })
                     });
                     heal.unwrap_or_else(|| next(wanted, device, now))
                 },
@@ -597,6 +612,74 @@ fn drift() -> Vec<Bug> {
             },
             world(),
             must::UNDISTURBED,
+        ),
+    ]
+}
+
+/// The step that is taken where every tree that should be hashed first counts as right.
+fn believing(wanted: &Wanted, device: &Device, now: Now, extent: Extent) -> Step {
+    match next(wanted, device, now) {
+        Step::Recheck { app, tree, extent: asked } if asked == extent => {
+            let mut device = device.clone();
+            let right = Some(Rechecked::right(tree));
+            device.apps.entry(app).and_modify(|app| app.memory.rechecked = right);
+            next(wanted, &device, now)
+        }
+        step => step,
+    }
+}
+
+/// Trees that share inodes, and trees that are entered again.
+fn shared_inodes() -> Vec<Bug> {
+    let world = |other| World::update(other, false, Freedom { cuts: false, ..Freedom::DRIFT }).sharing();
+    vec![
+        (
+            "only the tree that was asked about is mended",
+            acts(|step| {
+                let mut acts = hands::acts(step);
+                acts.retain(|act| !matches!(act, Act::HealOthers(_)));
+                acts
+            }),
+            world(Behaviour::Good),
+            must::SHARED,
+        ),
+        (
+            "what shares the inode is mended last",
+            acts(|step| match step {
+                Step::Heal { .. } => hands::acts(step).into_iter().rev().collect(),
+                step => hands::acts(step),
+            }),
+            world(Behaviour::Good),
+            must::SHARED,
+        ),
+        (
+            "an older tree is entered as it lies there",
+            does(|wanted, device, now| believing(wanted, device, now, Extent::Whole)),
+            world(Behaviour::Good),
+            must::ENTERED,
+        ),
+        (
+            "on the way back nothing is hashed",
+            does(|wanted, device, now| believing(wanted, device, now, Extent::Shared)),
+            world(Behaviour::Fails),
+            must::ENTERED,
+        ),
+        (
+            "a ruined way back that cannot be mended is gone in silence",
+            Agent {
+                look: |device| each(device, |app| app.sources.clear()),
+                next: |wanted, device, now| match next(wanted, device, now) {
+                    Step::Record { app, drift, .. } if device.apps[&app].trial.is_some() => {
+                        let mut device = device.clone();
+                        device.apps.entry(app).and_modify(|app| app.drift = Some(drift));
+                        next(wanted, &device, now)
+                    }
+                    step => step,
+                },
+                ..Agent::REAL
+            },
+            world(Behaviour::Fails),
+            must::ENTERED,
         ),
     ]
 }

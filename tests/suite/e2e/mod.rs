@@ -7,6 +7,7 @@ mod disks;
 mod doctor;
 mod drift;
 mod git;
+mod links;
 mod network;
 mod orphans;
 mod reasons;

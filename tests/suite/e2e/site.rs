@@ -46,11 +46,13 @@ pub(super) struct Plan<'a> {
     pub(super) root: Option<&'a Path>,
     /// What stands in its test clock, and how many times faster its time passes.
     pub(super) clock: Option<(&'a str, u32)>,
+    /// Whether it is a machine that systemd runs.
+    pub(super) machine: bool,
 }
 
 impl<'a> Plan<'a> {
     pub(super) fn new(name: &'a str) -> Self {
-        Self { name, front: Front::Nginx, agent: Ours::Agent, root: None, clock: None }
+        Self { name, front: Front::Nginx, agent: Ours::Agent, root: None, clock: None, machine: false }
     }
 
     pub(super) fn front(self, front: Front) -> Self {
@@ -85,6 +87,7 @@ impl<'a> Plan<'a> {
             device = device.with("TIDELOCK_TEST_CLOCK", room.join("clock").display().to_string());
             device = device.with("TIDELOCK_TEST_SPEED", speed.to_string());
         }
+        let device = if self.machine { device.as_machine() } else { device };
         device.trusts(&authority.certificate());
         let site = Site { device, fleet, relay, proxy, authority, tls, room, _plain: plain, _git: git };
         site.publish("version", "1");

@@ -6,7 +6,7 @@ use tidelock_protocol::digest::Digest;
 
 use super::super::tests::{NOW, app, ask, be, device, recipe, setup, tree, trial, web};
 use super::*;
-use crate::decide::model::{Check, Device, Outcome, Phase, Run, Said};
+use crate::decide::model::{Check, Device, Outcome, Phase, Rechecked, Run, Said};
 
 /// A device that is back at `a` because `cause` befell `b`; both are checked by `c`, in the same words.
 fn back(cause: Cause) -> Device {
@@ -19,6 +19,7 @@ fn back(cause: Cause) -> Device {
     one.recipes = [("a", both.clone()), ("b", both)].map(|(name, both)| (tree(name), Ok(both))).into();
     one.run = Run::Started { tree: tree("a"), at: NOW.boot - Duration::from_secs(60) };
     one.trial = Some(trial(Some("a"), "b", Phase::Back { cause }));
+    one.memory.rechecked = Some(Rechecked::right(tree("a")));
     device
 }
 

@@ -16,7 +16,7 @@ fn looked_after(ago: i64) -> Device {
     let one = app(&mut device);
     one.committed[0].at = Timestamp::from_unix(NOW.wall.unix() - 86_400 - ago);
     let file = File { name: "i".into(), length: 1, sha256: tree("i") };
-    one.source = Some(Files { index: file.clone(), bundle: file });
+    one.sources = BTreeMap::from([(tree("a"), Files { index: file.clone(), bundle: file })]);
     device
 }
 
@@ -90,7 +90,7 @@ fn what_differs_is_mended_three_times_a_day_and_then_only_told() {
     assert_eq!(left, Left::Unasked);
     app(&mut device).heal = Some(Heal { owner: "ann".into() });
     assert!(matches!(ask(&device, be("a")).0, Step::Heal { .. }));
-    app(&mut device).source = None;
+    app(&mut device).sources.clear();
     assert!(matches!(ask(&device, be("a")).1, Reason::Drifted { left: Left::Sourceless, .. }));
 }
 
@@ -99,12 +99,14 @@ fn a_mending_counts_when_it_was_done_and_is_proven_by_a_pass() {
     let mut device = looked_after(0);
     app(&mut device).drift = Some(drift(2, &[9]));
     app(&mut device).heal = Some(Heal { owner: "ann".into() });
-    app(&mut device).memory.mended = true;
+    app(&mut device).memory.mended = Some(tree("z"));
+    assert!(matches!(ask(&device, be("a")).0, Step::Heal { .. }), "another one was mended");
+    app(&mut device).memory.mended = Some(tree("a"));
     let (Step::Record { drift: found, heal: Some(_), .. }, _) = ask(&device, be("a")) else { panic!() };
     assert!(found.mended && found.differing == 2);
     assert_eq!(found.healed, [NOW.wall, Timestamp::from_unix(NOW.wall.unix() - 9)]);
     let one = app(&mut device);
-    one.memory.mended = false;
+    one.memory.mended = None;
     one.drift = Some(found);
     assert!(matches!(ask(&device, be("a")).0, Step::Inspect { from: None, .. }));
     app(&mut device).memory.pass = Some(pass(None, 1));

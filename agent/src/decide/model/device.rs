@@ -11,13 +11,13 @@ use tidelock_protocol::names::AppName;
 use tidelock_protocol::recipe::Activate;
 use tidelock_protocol::time::Now;
 
-use super::Step;
 use super::goal::Files;
 use super::launch::Begun;
+use super::memory::Memory;
 use super::records::{
     Committed, Drift, Heal, Hold, Orphan, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial,
 };
-use super::said::{Outcome, Said, Trouble};
+use super::said::{Outcome, Said};
 
 /// One device at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,8 +122,8 @@ pub struct App {
     pub drift: Option<Drift>,
     /// A person's wish to have the live tree mended.
     pub heal: Option<Heal>,
-    /// Where the files of the live tree come from; none: nothing says so, and nothing can be fetched again.
-    pub source: Option<Files>,
+    /// Where the files of each sealed tree come from; without, nothing of it can be fetched again.
+    pub sources: BTreeMap<Digest, Files>,
     /// That the environment wants it no more.
     pub orphan: Option<Orphan>,
     /// What runs, as the service manager or the run record of this boot says.
@@ -314,74 +314,4 @@ pub struct Check {
     pub deadline: u32,
     /// Passes in a row that it needs.
     pub successes: u32,
-}
-
-/// What this process remembers of an app since it holds the lock; lost with the process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Memory {
-    /// The tree whose verified index is staged, and what it still needs on disk.
-    pub need: Option<(Digest, Space)>,
-    /// The tree that is staged whole and verified.
-    pub whole: Option<Digest>,
-    /// What went wrong with the last `Index` or `Fetch`; cleared by `Seal`.
-    pub trouble: Option<Trouble>,
-    /// How far the pass over the live tree has come.
-    pub pass: Option<Pass>,
-    /// The live tree was mended, and that has not been recorded.
-    pub mended: bool,
-    /// A start was counted that has not been made: the last step was `Count`.
-    pub counted: bool,
-    /// What the checks said since the last start, stop or change of direction; a failed start stands here under
-    /// [`Recipe::START`].
-    pub said: BTreeMap<String, Said>,
-}
-
-impl Memory {
-    /// The lock was taken anew: another process may have been at work. Only a fetch that failed is still put off, and a
-    /// pass goes on where it was: what changes behind it is seen by the next one.
-    pub fn renew(&mut self) {
-        *self = Self { trouble: self.trouble.take(), pass: self.pass.take(), ..Self::default() };
-    }
-
-    /// Forgets what `step` makes untrue, before it is done.
-    pub fn before(&mut self, step: &Step) {
-        self.counted = false;
-        // A trial and a way back ask afresh, even where nothing is restarted because only numbers changed.
-        if let Step::Open { .. }
-        | Step::Back { .. }
-        | Step::Revive { .. }
-        | Step::Start { .. }
-        | Step::Reload { .. }
-        | Step::Stop { .. } = step
-        {
-            self.said.clear();
-        }
-    }
-
-    /// Remembers `step`, which was done.
-    pub fn after(&mut self, step: &Step) {
-        match step {
-            Step::Count { .. } => self.counted = true,
-            Step::Seal { .. } | Step::Discard { .. } => {
-                (self.need, self.whole, self.trouble) = (None, None, None);
-            }
-            Step::Record { .. } => (self.pass, self.mended) = (None, false),
-            _ => {}
-        }
-    }
-}
-
-/// A pass over the live tree that is under way or has ended.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pass {
-    /// The tree.
-    pub tree: Digest,
-    /// The path to go on from, in the order of the listing; none: it has seen everything.
-    pub next: Option<String>,
-    /// Time since boot when its last piece ended.
-    pub at: Duration,
-    /// Entries that differ, as far as it has seen.
-    pub differing: u64,
-    /// The first of them, in words.
-    pub first: Vec<String>,
 }

@@ -6,6 +6,7 @@ mod about;
 mod device;
 mod goal;
 mod launch;
+mod memory;
 mod reason;
 mod records;
 mod said;
@@ -13,17 +14,19 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod words;
+mod written;
 
 pub use device::{
-    App, Care, Check, Device, Memory, Mode, Pass, Process, Recipe, Run, Settings, Space, Starter, Tried,
-    Units, is_itself,
+    App, Care, Check, Device, Mode, Process, Recipe, Run, Settings, Space, Starter, Tried, Units, is_itself,
 };
 pub use goal::{File, Files, Goal, Offer, Want, Wanted};
 pub use launch::{Begun, Launch};
+pub use memory::{Memory, Pass, Rechecked};
 pub use reason::{Left, Reason, Why};
 pub use records::{
     Cause, Committed, Drift, Ground, Heal, Hold, Orphan, Phase, Pin, Refusal, Retry, Rollback, Setback,
     Setup, Trial, Until,
 };
 pub use said::{Outcome, Said, Trouble, TroubleKind};
-pub use step::{Record, Step};
+pub use step::{Extent, Step};
+pub use written::Record;

@@ -9,9 +9,7 @@ use tidelock_protocol::names::AppName;
 
 use super::device::Tried;
 use super::goal::{File, Files};
-use super::records::{
-    Committed, Drift, Heal, Hold, Orphan, Pin, Refusal, Retry, Rollback, Setback, Setup, Trial,
-};
+use super::records::{Committed, Drift, Heal, Orphan, Refusal, Setback, Setup, Trial};
 
 /// The next thing to do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -256,14 +254,25 @@ pub enum Step {
         /// The intent to heal, as it should be afterwards.
         heal: Option<Heal>,
     },
+    /// Hash a sealed tree before the link moves to it; gives `Memory::rechecked`.
+    Recheck {
+        /// Of which app.
+        app: AppName,
+        /// The tree.
+        tree: Digest,
+        /// How much of it.
+        extent: Extent,
+    },
     /// Mend whatever differs in the live tree, file by file; gives `Memory::mended`.
     Heal {
         /// Of which app.
         app: AppName,
-        /// The tree that the link names.
+        /// The tree.
         tree: Digest,
         /// Where its files come from.
         source: Files,
+        /// Other sealed trees, which may have names for what is mended.
+        others: Vec<Digest>,
     },
     /// Remove a sealed tree that nothing needs.
     Prune {
@@ -281,35 +290,13 @@ pub enum Step {
     },
 }
 
-/// One record of an app as it should be afterwards: one atomic write, or a removal where there is nothing to keep.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a step has at most five of them, and they are written at once"
-)]
-pub enum Record {
-    /// The open trial.
-    Trial(Option<Trial>),
-    /// What passed.
-    Committed(Vec<Committed>),
-    /// What is refused.
-    Refusals(Vec<Refusal>),
-    /// The last trial without verdict.
-    Setback(Option<Setback>),
-    /// The intent to go back.
-    Rollback(Option<Rollback>),
-    /// The intent to try again.
-    Retry(Option<Retry>),
-    /// That the environment wants it no more.
-    Orphan(Option<Orphan>),
-    /// A person's stop.
-    Hold(Option<Hold>),
-    /// A person's choice.
-    Pin(Option<Pin>),
-    /// What a pass over the live tree found.
-    Drift(Option<Drift>),
-    /// The intent to heal.
-    Heal(Option<Heal>),
+/// How much of a tree is hashed; names, kinds, sizes and modes are looked at in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Extent {
+    /// Every file.
+    Whole,
+    /// The files of which another tree may have the inode: all that was reached from there.
+    Shared,
 }
 
 impl Step {
@@ -346,50 +333,10 @@ impl Step {
             | Self::Unpin { app }
             | Self::Inspect { app, .. }
             | Self::Record { app, .. }
+            | Self::Recheck { app, .. }
             | Self::Heal { app, .. }
             | Self::Prune { app, .. }
             | Self::Discard { app, .. } => Some(app),
-        }
-    }
-
-    /// The records that this step writes, in this order, each durable before the next: all that it does, for a step
-    /// that has any. What closes something comes last, so that a cut in between repeats the step.
-    pub fn records(&self) -> Vec<Record> {
-        match self {
-            Self::Open { trial, .. } | Self::Count { trial, .. } | Self::Back { trial, .. } => {
-                vec![Record::Trial(Some(trial.clone()))]
-            }
-            Self::Commit { committed, .. } => {
-                vec![Record::Committed(committed.clone()), Record::Setback(None), Record::Trial(None)]
-            }
-            Self::Refuse { refusals, committed, .. } => vec![
-                Record::Refusals(refusals.clone()),
-                Record::Committed(committed.clone()),
-                Record::Setback(None),
-                Record::Rollback(None),
-                Record::Trial(None),
-            ],
-            Self::Defer { setback, .. } => vec![Record::Setback(Some(setback.clone())), Record::Trial(None)],
-            Self::Close { .. } => vec![Record::Trial(None)],
-            Self::Decline { .. } => vec![Record::Rollback(None)],
-            Self::Unhold { .. } => vec![Record::Hold(None)],
-            Self::Unpin { .. } => vec![Record::Pin(None)],
-            Self::Forget { .. } => {
-                vec![Record::Refusals(Vec::new()), Record::Setback(None), Record::Retry(None)]
-            }
-            Self::Record { drift, heal, .. } => {
-                vec![Record::Drift(Some(drift.clone())), Record::Heal(heal.clone())]
-            }
-            Self::Orphan { orphan, .. } => vec![Record::Orphan(*orphan)],
-            Self::Erase { orphan, .. } => vec![
-                Record::Committed(Vec::new()),
-                Record::Refusals(Vec::new()),
-                Record::Setback(None),
-                Record::Rollback(None),
-                Record::Retry(None),
-                Record::Orphan(*orphan),
-            ],
-            _ => Vec::new(),
         }
     }
 }

@@ -16,7 +16,8 @@ fn memory() -> Memory {
         whole: Some(tree("b")),
         trouble: Some(Trouble { tree: tree("b"), kind, message, tries: 2, at: NOW.boot }),
         pass: Some(Pass { tree: tree("a"), next: None, at: NOW.boot, differing: 0, first: Vec::new() }),
-        mended: true,
+        rechecked: Some(Rechecked::right(tree("a"))),
+        mended: Some(tree("a")),
         counted: true,
         said: BTreeMap::from([("c".into(), said)]),
     }
@@ -96,6 +97,10 @@ fn what_closes_a_trial_or_ends_a_wish_is_written_last() {
     assert_eq!(of(Step::Unpin { app: web() }), [Record::Pin(None)]);
     let forget = of(Step::Forget { app: web() });
     assert_eq!(forget, [Record::Refusals(Vec::new()), Record::Setback(None), Record::Retry(None)]);
+    let erase = of(Step::Erase { app: web(), orphan: None });
+    assert_eq!(erase.last(), Some(&Record::Orphan(None)));
+    let refusals = |record: &Record| matches!(record, Record::Refusals(_));
+    assert!(!erase.iter().any(refusals), "a refusal outlives what it was about");
     assert_eq!(of(Step::Rest { again: None }), []);
 }
 

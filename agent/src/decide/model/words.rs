@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{Drift, Outcome, Step};
+use super::{Drift, Extent, Outcome, Step};
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,6 +48,12 @@ impl fmt::Display for Step {
             Self::Inspect { app, tree, from, .. } => {
                 write!(f, "{app}: hash tree {}", tree.short())?;
                 from.as_ref().map_or(Ok(()), |from| write!(f, " from {from}"))
+            }
+            Self::Recheck { app, tree, extent: Extent::Whole } => {
+                write!(f, "{app}: hash tree {} before it is entered", tree.short())
+            }
+            Self::Recheck { app, tree, extent: Extent::Shared } => {
+                write!(f, "{app}: hash what tree {} shares with others before it is entered", tree.short())
             }
             Self::Record { app, drift, .. } => write!(f, "{app}: record that {drift}"),
             Self::Heal { app, tree, .. } => write!(f, "{app}: mend tree {}", tree.short()),

@@ -2,7 +2,7 @@
 
 use super::super::tests::{NOW, app, ask, be, device, setup, tree, web};
 use super::*;
-use crate::decide::model::{Device, Outcome, Recipe, Retry, Rollback, Said, Setback, Trouble};
+use crate::decide::model::{Device, Outcome, Rechecked, Recipe, Retry, Rollback, Said, Setback, Trouble};
 
 /// A device that runs `b`, committed after `a`.
 fn updated() -> Device {
@@ -170,6 +170,7 @@ fn only_the_setup_that_failed_is_put_off() {
     let one = app(&mut device);
     one.sealed.insert(0, tree("c"));
     one.setback = Some(Setback { setup: setup("d"), cause: Cause::Starts, tries: 1, at: NOW.wall });
+    one.memory.rechecked = Some(Rechecked::right(tree("c")));
     let Step::Open { trial, .. } = ask(&device, be("c")).0 else { panic!() };
     assert_eq!((trial.earlier, trial.from), (None, Some(setup("b"))));
     let one = app(&mut device);

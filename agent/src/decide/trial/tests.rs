@@ -2,7 +2,7 @@
 
 use super::super::tests::{NOW, app, ask, be, device, setup, tree, web};
 use super::*;
-use crate::decide::model::{Check, Device, Outcome, Rollback, Said};
+use crate::decide::model::{Check, Device, Outcome, Rechecked, Rollback, Said};
 
 /// A device that tries `b`, which the link names and which runs, from `a`; `b` is checked by `c`.
 fn trying() -> Device {
@@ -10,6 +10,7 @@ fn trying() -> Device {
     let one = app(&mut device);
     (one.current, one.run) = (Some(tree("b")), Run::Started { tree: tree("b"), at: NOW.boot });
     one.trial = Some(super::super::tests::trial(Some("a"), "b", Phase::Opened));
+    one.memory.rechecked = Some(Rechecked::right(tree("b")));
     let check = Check { definition: tree("c"), grace: 0, interval: 1, deadline: 10, successes: 1 };
     recipe_of(&mut device).checks.insert("c".into(), check);
     device
@@ -177,6 +178,7 @@ fn other_units_a_stopped_app_and_every_way_back_are_restarts() {
     (one.current, one.run) = (Some(tree("b")), Run::Started { tree: tree("b"), at: NOW.boot });
     one.recipes.get_mut(&tree("a")).unwrap().as_mut().unwrap().activate = Activate::Reload;
     one.trial.as_mut().unwrap().phase = Phase::Back { cause: Cause::Superseded };
+    one.memory.rechecked = Some(Rechecked::right(tree("a")));
     assert!(matches!(ask(&device, be("a")).0, Step::Stop { .. }));
 }
 

@@ -1,6 +1,9 @@
 //! A sealed tree mended in place: what differs is fetched into a directory beside it, made durable, and only then
 //! renamed over what was wrong. A cut at any point leaves each file as it was or as it was signed.
 //!
+//! Other releases may have names for the very inode that is wrong: they get the mended file first, so that as long as
+//! any of them is wrong, the one that is known to be is.
+//!
 //! Never here: whether to mend, or what is looked at when (`verify`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,15 +13,16 @@ use std::sync::atomic::Ordering;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::index::Summary;
 use tidelock_protocol::release::File;
-use tidelock_protocol::tree::{Entry, Kind, TreePath};
+use tidelock_protocol::tree::{self, Entry, Kind, TreePath};
 
 use super::super::{disk, http::Http};
 use super::need::room;
-use super::reuse::{Old, Plan};
+use super::old::Old;
+use super::reuse::Plan;
 use super::staged::Index;
-use super::tree::Tree;
+use super::tree::{Tree, failed};
 use super::verify::{Change, Difference, Scope, walk};
-use super::{Error, INDEX, Report, TREE, Traffic, assemble, inflate, ranges, summary};
+use super::{Error, INDEX, Report, Share, TREE, Traffic, assemble, inflate, ranges, summary};
 use crate::decide::model::Space;
 
 /// What to mend.
@@ -34,10 +38,15 @@ pub struct Mending<'a> {
     pub bundle: &'a File,
     /// Where new files are made: a directory beside `place` that nobody else uses.
     pub staging: &'a Path,
+    /// Other sealed releases, which may share inodes with it.
+    pub others: &'a [PathBuf],
 }
 
 /// What is wrong with a tree, by path.
 type Wrong = BTreeMap<PathBuf, Change>;
+
+/// What stands where, by inode.
+type Shared = BTreeMap<(u64, u64), (TreePath, tree::File)>;
 
 /// Mends every entry of the sealed tree that is not as its index lists it, and gives what that cost.
 ///
@@ -56,7 +65,7 @@ pub fn heal(http: &Http, job: &Mending<'_>, stop: &(dyn Fn() -> bool + Sync)) ->
     disk::create_directories(job.staging)?;
     let mut staged = Tree::create(&job.staging.join(TREE))?;
     let mut plan = plan(&index, &summary, &mut staged, &wrong)?;
-    let mut old = Old::open(job.place);
+    let mut old = Old::open(job.place, Share::Blocks);
     old.iter_mut().for_each(Old::load_pieces);
     plan.blocks(&index, &mut staged, old.as_mut(), stop)?;
     room(Space { bytes: plan.raw_bytes, inodes: plan.report.files }, job.staging)?;
@@ -64,6 +73,10 @@ pub fn heal(http: &Http, job: &Mending<'_>, stop: &(dyn Fn() -> bool + Sync)) ->
     let (bundle, wanted) = (job.bundle, &plan.wanted);
     let source = ranges::Source { http, bundle, index: &index, wanted, most: false, traffic: &traffic, stop };
     inflate::with_blocks(&source, |incoming| assemble::files(&index, &mut staged, &plan, old, incoming))?;
+    let shared = shared(&index, &mut live, &wrong)?;
+    for other in job.others.iter().filter(|_| !shared.is_empty()) {
+        put_elsewhere(other, &shared, &mut staged, job.staging)?;
+    }
     put(&index, &mut live, &mut staged, &wrong)?;
     disk::discard(job.staging)?;
     plan.report.bytes = traffic.bytes.load(Ordering::Relaxed);
@@ -121,6 +134,44 @@ fn make_parents(staged: &mut Tree, path: &TreePath) -> Result<(), Error> {
     Ok(())
 }
 
+/// The files with wrong content that have other names as well, by their inodes.
+fn shared(index: &Index, live: &mut Tree, wrong: &Wrong) -> Result<Shared, Error> {
+    let mut shared = Shared::new();
+    let mut listing = index.listing()?;
+    while let Some(Entry { path, kind }) = listing.next_entry().map_err(Error::Index)? {
+        if let (Kind::File(file), Some(Change::Content)) = (kind, wrong.get(Path::new(path.as_str())))
+            && let Some(found) = live.stat(&path).filter(|found| found.st_nlink > 1)
+        {
+            shared.insert((found.st_dev, found.st_ino), (path, file));
+        }
+    }
+    Ok(shared)
+}
+
+/// Puts what was staged in the place of those inodes in another release, where it lists the same file.
+fn put_elsewhere(other: &Path, shared: &Shared, staged: &mut Tree, staging: &Path) -> Result<(), Error> {
+    let Ok(index) = Index::of_sealed(&other.join(INDEX)) else { return Ok(()) };
+    let mut tree = Tree::open(&other.join(TREE))?;
+    let mut spare = Tree::create(&staging.join("spare"))?;
+    let mut touched = BTreeSet::new();
+    for (path, file) in index.files() {
+        let found = tree.stat(&path).and_then(|found| shared.get(&(found.st_dev, found.st_ino)));
+        let Some((from, _)) = found.filter(|(_, mended)| *mended == file) else { continue };
+        if let Some(made) = staged.open_file(from)? {
+            staged.sync_file(from, &made)?;
+        }
+        let place = spare.place(from);
+        make_parents(&mut spare, from)?;
+        spare.link(from, staged, from).map_err(failed("link a mended file to", &place))?;
+        tree.take(&path, &mut spare, from)?;
+        touched.insert(path.parent().map_or_else(PathBuf::new, PathBuf::from));
+    }
+    for directory in touched {
+        tree.sync_directory(&directory)?;
+    }
+    Ok(())
+}
+
 /// Puts what was staged in the place of what is wrong, in the order of the listing: a directory before what is in it.
 fn put(index: &Index, live: &mut Tree, staged: &mut Tree, wrong: &Wrong) -> Result<(), Error> {
     let mut touched = BTreeSet::new();
@@ -153,7 +204,7 @@ fn put(index: &Index, live: &mut Tree, staged: &mut Tree, wrong: &Wrong) -> Resu
                 if *change == Change::Kind {
                     live.remove(&path)?;
                 }
-                live.take(&path, staged)?;
+                live.take(&path, staged, &path)?;
             }
         }
     }

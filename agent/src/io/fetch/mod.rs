@@ -11,6 +11,7 @@ mod error;
 mod heal;
 mod inflate;
 mod need;
+mod old;
 mod ranges;
 mod reuse;
 mod staged;
@@ -26,7 +27,6 @@ use tidelock_protocol::release::File;
 
 use super::disk;
 use super::http::Http;
-use crate::config::Reuse;
 use crate::decide::model::Space;
 
 use staged::Index;
@@ -34,7 +34,7 @@ use tree::Tree;
 
 pub use error::Error;
 pub use heal::{Mending, heal};
-pub use verify::{Change, Difference, FIRST, Piece, inspect, verify};
+pub use verify::{Change, Difference, FIRST, Piece, inspect, recheck, verify};
 
 /// Name of the index in a release's directory, staged or sealed.
 pub const INDEX: &str = "index";
@@ -55,7 +55,16 @@ pub struct Job<'a> {
     /// A sealed release of which files may be taken over.
     pub running: Option<&'a Path>,
     /// How.
-    pub reuse: Reuse,
+    pub share: Share,
+}
+
+/// What a release may have in common with the one that its files were taken over from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// The inodes of unchanged files, then blocks: where nothing that runs can write into a release.
+    Inodes,
+    /// Blocks, where the file system can; each release has inodes of its own.
+    Blocks,
 }
 
 /// What a fetch cost.
@@ -71,6 +80,8 @@ pub struct Report {
     pub resumed: u64,
     /// Of them, those taken over from the running release.
     pub reused: u64,
+    /// Files that were to be taken over and are not as they were signed any more.
+    pub spoilt: u64,
     /// Blocks of split files taken over from the running release or an earlier attempt.
     pub reused_blocks: u64,
 }
@@ -93,6 +104,7 @@ pub fn index(
     tree: &Digest,
     staging: &Path,
     running: Option<&Path>,
+    share: Share,
 ) -> Result<Space, Error> {
     disk::create_directories(staging)?;
     let place = staging.join(INDEX);
@@ -103,7 +115,7 @@ pub fn index(
     }
     let index = Index::open(&place, file)?;
     summary(&index, tree)?;
-    need::need(&index, staging, running)
+    need::need(&index, staging, running, share)
 }
 
 /// Stages the tree of `job`, whose index is staged, until it is whole and verified. `stop` is asked at each block.
@@ -116,7 +128,7 @@ pub fn tree(http: &Http, job: &Job<'_>, stop: &(dyn Fn() -> bool + Sync)) -> Res
     if summary.bundle_length != job.bundle.length {
         return Err(Error::Pair { blocks: summary.bundle_length, signed: job.bundle.length });
     }
-    need::room(need::need(&index, job.staging, job.running)?, job.staging)?;
+    need::room(need::need(&index, job.staging, job.running, job.share)?, job.staging)?;
     let mut staged = Tree::create(&job.staging.join(TREE))?;
     let (mut plan, old) = reuse::plan(&index, &summary, &mut staged, job, stop)?;
     let traffic = Traffic::default();

@@ -2,15 +2,16 @@
 //!
 //! Never here: writing anything.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use tidelock_protocol::tree::{Entry, File, Kind, TreePath};
 
 use super::super::disk;
-use super::reuse::Old;
+use super::old::Old;
 use super::staged::{Files, Index};
 use super::tree::Tree;
-use super::{Error, TREE};
+use super::{Error, Share, TREE};
 use crate::decide::model::Space;
 
 /// What file systems give out: an entry costs at least this.
@@ -30,11 +31,17 @@ pub(super) fn room(need: Space, place: &Path) -> Result<(), Error> {
 
 /// What the tree of `index` still needs on disk. Files that are staged with their size count as there; whether they are
 /// right is found out later, and a wrong one is removed before it is written again. Of a file that the release at
-/// `running` has at the same path no more is counted than what sharing its blocks takes, where the file system can.
-pub(super) fn need(index: &Index, staging: &Path, running: Option<&Path>) -> Result<Space, Error> {
+/// `running` has at the same path nothing is counted where its inode may be shared, and no more than what sharing its
+/// blocks takes, where the file system can.
+pub(super) fn need(
+    index: &Index,
+    staging: &Path,
+    running: Option<&Path>,
+    share: Share,
+) -> Result<Space, Error> {
     let place = staging.join(TREE);
     let mut staged = if place.is_dir() { Some(Tree::open(&place)?) } else { None };
-    let mut shared = running.and_then(Old::open).map(Shared::of);
+    let mut shared = running.and_then(|place| Shared::of(place, staging, share));
     let mut need = Space { bytes: CLUSTER, inodes: 1 };
     let mut listing = index.listing()?;
     while let Some(Entry { path, kind }) = listing.next_entry().map_err(Error::Index)? {
@@ -46,11 +53,13 @@ pub(super) fn need(index: &Index, staging: &Path, running: Option<&Path>) -> Res
         if there {
             continue;
         }
+        let taken = match (&kind, shared.as_mut()) {
+            (Kind::File(file), Some(old)) => old.takes(&path, file, staging),
+            _ => Taken::Nothing,
+        };
         let bytes = match &kind {
-            Kind::File(file) if file.size <= CLUSTER => file.size.next_multiple_of(CLUSTER),
-            Kind::File(file) if shared.as_mut().is_some_and(|old| old.shares(&path, file, staging)) => {
-                CLUSTER
-            }
+            _ if taken == Taken::Inode => continue,
+            Kind::File(_) if taken == Taken::Blocks => CLUSTER,
             Kind::File(file) => file.size.next_multiple_of(CLUSTER),
             Kind::Directory => CLUSTER,
             Kind::Link(target) if target.len() > INLINE_TARGET => CLUSTER,
@@ -62,24 +71,41 @@ pub(super) fn need(index: &Index, staging: &Path, running: Option<&Path>) -> Res
     Ok(need)
 }
 
-/// The release that runs, whose blocks may be shared.
+/// The release that runs, whose files may be shared.
 struct Shared {
     old: Old,
     files: Files,
-    /// Whether the file system can; none until it was tried.
-    can: Option<bool>,
+    /// Whether inodes are.
+    inodes: bool,
+    /// Whether the file system can share blocks; none until it was tried.
+    blocks: Option<bool>,
+}
+
+/// What of a file need not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Nothing,
+    Blocks,
+    Inode,
 }
 
 impl Shared {
-    fn of(old: Old) -> Self {
-        let files = old.files();
-        Self { old, files, can: None }
+    fn of(place: &Path, staging: &Path, share: Share) -> Option<Self> {
+        let device = |path: &Path| path.metadata().map(|found| found.dev()).ok();
+        let inodes = share == Share::Inodes && device(place) == device(staging);
+        let old = Old::open(place, share)?;
+        Some(Self { files: old.files(), old, inodes, blocks: None })
     }
 
-    /// Whether `file` at `path` can be had without its bytes; asked in the order of a listing.
-    fn shares(&mut self, path: &TreePath, file: &File, staging: &Path) -> bool {
-        self.can != Some(false)
-            && self.files.have(path, file)
-            && *self.can.get_or_insert_with(|| self.old.shares_blocks_with(staging, path))
+    /// What of `file` at `path` is there already; asked in the order of a listing.
+    fn takes(&mut self, path: &TreePath, file: &File, staging: &Path) -> Taken {
+        let same = self.files.same(path, file).filter(|_| file.size > 0);
+        match same {
+            Some(same) if self.inodes && same.mode == file.mode => Taken::Inode,
+            Some(_) if *self.blocks.get_or_insert_with(|| self.old.shares_blocks_with(staging, path)) => {
+                Taken::Blocks
+            }
+            _ => Taken::Nothing,
+        }
     }
 }

@@ -3,20 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
 use tidelock_protocol::digest::{Digest, Hasher};
-use tidelock_protocol::index::{Contents, Span, Summary};
+use tidelock_protocol::index::{Contents, Summary};
 use tidelock_protocol::tree::{Entry, File, Kind, TreePath};
 
-use super::super::{disk, trace};
+use super::super::disk;
 use super::bits::Bits;
-use super::staged::{Files, Index};
-use super::tree::{Tree, failed};
-use super::{Error, INDEX, Job, Report, TREE};
+use super::old::Old;
+use super::staged::Index;
+use super::tree::{Tree, final_mode};
+use super::{Error, Job, Report};
 
 /// Bytes read at once from a file.
 const BUFFER: usize = 64 * 1024;
@@ -36,20 +35,9 @@ pub(super) struct Plan {
     pub(super) report: Report,
 }
 
-/// The release that runs, as a source.
-pub(super) struct Old {
-    index: Index,
-    tree: Tree,
-    /// Whether the file system was not seen to refuse reflinks yet.
-    reflinks: bool,
-    /// Blocks of split files: raw digest, file in `paths`, offset, length; sorted.
-    pieces: Vec<(Digest, usize, u64, usize)>,
-    paths: Vec<TreePath>,
-}
-
 /// How much of a file an earlier attempt staged.
 #[derive(PartialEq, Eq)]
-enum Kept {
+pub(super) enum Kept {
     Whole,
     Unfinished,
     Nothing,
@@ -64,7 +52,7 @@ pub(super) fn plan(
     stop: &dyn Fn() -> bool,
 ) -> Result<(Plan, Option<Old>), Error> {
     let mut plan = Plan::nothing(summary);
-    let mut old = job.running.and_then(Old::open);
+    let mut old = job.running.and_then(|place| Old::open(place, job.share));
     let missing = plan.by_path(index, staged, old.as_mut(), stop)?;
     if let Some(old) = old.as_mut().filter(|_| !missing.is_empty()) {
         plan.by_digest(index, staged, old, missing, stop)?;
@@ -121,7 +109,7 @@ impl Plan {
                 self.have.set(this);
                 continue;
             }
-            let same = files.as_mut().is_some_and(|files| files.have(&path, &file));
+            let same = files.as_mut().is_some_and(|files| files.same(&path, &file).is_some());
             let taken = match &mut old {
                 Some(old) if same => old.take_over(&path, staged, &path, &file, kept)?,
                 _ => false,
@@ -130,6 +118,7 @@ impl Plan {
                 self.report.reused += 1;
                 self.have.set(this);
             } else {
+                self.report.spoilt += u64::from(same);
                 missing.push(prefix(&file.sha256));
             }
         }
@@ -211,112 +200,14 @@ impl Plan {
     }
 }
 
-impl Old {
-    /// The sealed release at `place`; `None` when it cannot be read, which only costs bytes.
-    pub(super) fn open(place: &Path) -> Option<Self> {
-        let opened = Index::of_sealed(&place.join(INDEX))
-            .and_then(|index| Ok((index, Tree::open(&place.join(TREE))?)));
-        match opened {
-            Ok((index, tree)) => {
-                Some(Self { index, tree, reflinks: true, pieces: Vec::new(), paths: Vec::new() })
-            }
-            Err(error) => {
-                log::warn!("nothing is taken over from {}: {error}", place.display());
-                None
-            }
-        }
-    }
-
-    /// Its files one by one, as far as its index can be read.
-    pub(super) fn files(&self) -> Files {
-        self.index.files()
-    }
-
-    /// Whether the file system of `staging` can share the blocks of the file at `path`: tried, with a file that never
-    /// gets a name.
-    pub(super) fn shares_blocks_with(&mut self, staging: &Path, path: &TreePath) -> bool {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let source = self.tree.open_file(path).ok().flatten();
-        let target = rustix::fs::open(staging, flags, Mode::from_raw_mode(0o600)).ok();
-        source.zip(target).is_some_and(|(source, target)| rustix::fs::ioctl_ficlone(target, source).is_ok())
-    }
-
-    /// Takes over the file at `from` as `to`; false when it is not what `file` says.
-    fn take_over(
-        &mut self,
-        from: &TreePath,
-        staged: &mut Tree,
-        to: &TreePath,
-        file: &File,
-        kept: Kept,
-    ) -> Result<bool, Error> {
-        let Some(source) = self.tree.open_file(from).ok().flatten() else { return Ok(false) };
-        if source.metadata().is_ok_and(|found| found.len() != file.size) {
-            return Ok(false);
-        }
-        if kept == Kept::Unfinished {
-            staged.remove(to)?;
-        }
-        let target = staged.create_file(to)?;
-        let place = staged.place(to);
-        let found = if self.reflink(&source, &target) {
-            hash(&target, |bytes| {
-                trace::note_bytes(&place, bytes);
-                Ok(())
-            })
-        } else {
-            hash(&source, |bytes| {
-                trace::note_bytes(&place, bytes);
-                (&target).write_all(bytes).map_err(failed("write", &place))
-            })
-        };
-        if found? == Some(file.sha256) {
-            staged.finish_file(to, &target, file.mode)?;
-            return Ok(true);
-        }
-        log::warn!("{} is not what its listing states; it is fetched", self.tree.place(from).display());
-        staged.remove(to)?;
-        Ok(false)
-    }
-
-    /// Lets `target` share the blocks of `source`, where the file system can.
-    fn reflink(&mut self, source: &fs::File, target: &fs::File) -> bool {
-        self.reflinks = self.reflinks && rustix::fs::ioctl_ficlone(target, source).is_ok();
-        self.reflinks
-    }
-
-    /// Remembers where the blocks of its split files are, as far as its index can be read.
-    pub(super) fn load_pieces(&mut self) {
-        let inflated = || self.index.inflate().ok();
-        let Some(mut contents) =
-            inflated().zip(inflated()).and_then(|(one, two)| Contents::open(one, two).ok())
-        else {
-            return;
-        };
-        while let Ok(Some((block, spans))) = contents.next_block() {
-            if let (Some(raw), Some(Span { path, offset, within, .. })) =
-                (block.raw_sha256, spans.into_iter().next())
-            {
-                let length = within.len();
-                if self.paths.last() != Some(&path) {
-                    self.paths.push(path);
-                }
-                self.pieces.push((raw, self.paths.len() - 1, offset, length));
-            }
-        }
-        self.pieces.sort_unstable();
-    }
-
-    /// The bytes of a block of a split file, when they are still right.
-    pub(super) fn piece(&mut self, raw: &Digest) -> Option<Vec<u8>> {
-        let at = self.pieces.partition_point(|(digest, ..)| digest < raw);
-        let (_, path, offset, length) = self.pieces.get(at).filter(|(digest, ..)| digest == raw)?;
-        piece(&mut self.tree, self.paths.get(*path)?, *offset, *length, raw)
-    }
-}
-
 /// Part of a file, when it has the digest `raw`.
-fn piece(tree: &mut Tree, path: &TreePath, offset: u64, length: usize, raw: &Digest) -> Option<Vec<u8>> {
+pub(super) fn piece(
+    tree: &mut Tree,
+    path: &TreePath,
+    offset: u64,
+    length: usize,
+    raw: &Digest,
+) -> Option<Vec<u8>> {
     let file = tree.open_file(path).ok().flatten()?;
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, offset).ok()?;
@@ -332,13 +223,16 @@ fn kept(staged: &mut Tree, path: &TreePath, file: &File) -> Result<Kept, Error> 
         }
         _ => false,
     };
+    // What is a file of another tree as well is taken as it is, or not at all.
+    let as_it_is = |found: fs::Metadata| found.nlink() == 1 || found.mode() & 0o7777 == final_mode(file.mode);
+    let unfinished = |found: fs::Metadata| found.nlink() == 1 && found.mode() & 0o200 != 0;
     match found {
-        Some(found) if is_whole => {
+        Some(found) if is_whole && found.metadata().is_ok_and(as_it_is) => {
             staged.finish_file(path, &found, file.mode)?;
             return Ok(Kept::Whole);
         }
         // Created and not finished: its blocks may be right.
-        Some(found) if found.metadata().is_ok_and(|found| found.mode() & 0o200 != 0) && file.size > 0 => {
+        Some(found) if found.metadata().is_ok_and(unfinished) && file.size > 0 => {
             return Ok(Kept::Unfinished);
         }
         Some(_) => staged.remove(path)?,

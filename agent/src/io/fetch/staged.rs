@@ -87,14 +87,13 @@ impl Iterator for Files {
 }
 
 impl Files {
-    /// Whether the content of `file` stands at `path`; asked in the order of a listing.
-    pub(super) fn have(&mut self, path: &TreePath, file: &Content) -> bool {
+    /// The file at `path` when it has the content of `file`; asked in the order of a listing.
+    pub(super) fn same(&mut self, path: &TreePath, file: &Content) -> Option<&Content> {
         while self.ahead.as_ref().is_none_or(|(ahead, _)| ahead < path) {
             self.ahead = self.next();
-            if self.ahead.is_none() {
-                return false;
-            }
+            self.ahead.as_ref()?;
         }
-        self.ahead.as_ref().is_some_and(|(ahead, found)| ahead == path && found.sha256 == file.sha256)
+        let (ahead, found) = self.ahead.as_ref()?;
+        (ahead == path && found.sha256 == file.sha256).then_some(found)
     }
 }

@@ -90,14 +90,17 @@ impl Tree {
         Ok(File::from(file))
     }
 
-    /// Creates a file, or opens the one that an earlier attempt created and did not finish.
+    /// Creates a file, or opens the one that an earlier attempt created and did not finish. What has another name as
+    /// well is of another tree, and never opened for writing.
     pub(super) fn create_or_resume(&mut self, path: &TreePath) -> Result<File, disk::Error> {
         match self.create_file(path) {
             Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => {}
             created => return created,
         }
-        let unfinished = self.open_as(path, OFlags::RDWR).map_err(failed("open", &self.place(path)))?;
-        if let Some(file) = unfinished {
+        let is_alone = self.stat(path).is_some_and(|found| found.st_nlink == 1);
+        if is_alone
+            && let Some(file) = self.open_as(path, OFlags::RDWR).map_err(failed("open", &self.place(path)))?
+        {
             return Ok(file);
         }
         self.remove(path)?;
@@ -166,16 +169,42 @@ impl Tree {
         disk::sync_directory(&self.place.join(path))
     }
 
-    /// Moves what `other` has at `path` to the same path here, over what stands there.
-    pub(super) fn take(&mut self, path: &TreePath, other: &mut Self) -> Result<(), disk::Error> {
-        let moved = other.at(path, |from| {
-            let moved = self.at(path, |to| rustix::fs::renameat(from, path.name(), to, path.name()));
-            moved.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        });
-        let (from, to) = (other.place(path), self.place(path));
+    /// Moves what `other` has at `from` to `path` here, over what stands there.
+    pub(super) fn take(
+        &mut self,
+        path: &TreePath,
+        other: &mut Self,
+        from: &TreePath,
+    ) -> Result<(), disk::Error> {
+        let moved =
+            self.with(path, other, from, |old, new| rustix::fs::renameat(old, from.name(), new, path.name()));
+        let (from, to) = (other.place(from), self.place(path));
         moved.map_err(failed("rename a mended file to", &to))?;
         trace::note("rename", &[&from, &to]);
         Ok(())
+    }
+
+    /// Gives the file that `other` has at `from` the name `path` here as well.
+    pub(super) fn link(&mut self, path: &TreePath, other: &mut Self, from: &TreePath) -> io::Result<()> {
+        self.with(path, other, from, |old, new| {
+            rustix::fs::linkat(old, from.name(), new, path.name(), AtFlags::empty())
+        })?;
+        trace::note("link", &[&other.place(from), &self.place(path)]);
+        Ok(())
+    }
+
+    /// Calls `act` with handles of the directories of `from` in `other` and of `path` here.
+    fn with(
+        &mut self,
+        path: &TreePath,
+        other: &mut Self,
+        from: &TreePath,
+        act: impl FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> rustix::io::Result<()>,
+    ) -> io::Result<()> {
+        other.at(from, |old| {
+            let done = self.at(path, |new| act(old, new));
+            done.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        })
     }
 
     /// Removes whatever stands at `path`; fine when there is nothing.

@@ -17,6 +17,7 @@ use super::reuse::hash;
 use super::staged::Index;
 use super::tree::{Tree, final_mode, mode_of};
 use super::{Error, INDEX, TREE};
+use crate::decide::model::{Extent, Rechecked};
 
 /// One difference between a tree and its listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ impl fmt::Display for Difference {
 pub(super) enum Scope<'a> {
     /// Names, kinds, sizes, targets and modes.
     Names,
+    /// And the content of every file that has other names as well.
+    Shared,
     /// And the content of every file.
     Content,
     /// The same from a path on, until so many bytes were read.
@@ -93,6 +96,25 @@ pub fn verify(place: &Path, tree: &Digest) -> Result<Vec<Difference>, Error> {
     let mut differences = Vec::new();
     look(place, tree, Scope::Content, &mut |difference| differences.push(difference))?;
     Ok(differences)
+}
+
+/// Hashes the sealed release at `place`, or of it what other releases may have reached.
+///
+/// # Errors
+/// As [`verify`].
+pub fn recheck(place: &Path, tree: &Digest, extent: Extent) -> Result<Rechecked, Error> {
+    let mut found = Rechecked::right(*tree);
+    let scope = match extent {
+        Extent::Whole => Scope::Content,
+        Extent::Shared => Scope::Shared,
+    };
+    look(place, tree, scope, &mut |difference| {
+        found.differing += 1;
+        if found.first.len() < FIRST {
+            found.first.push(difference.to_string());
+        }
+    })?;
+    Ok(found)
 }
 
 /// Hashes the part of the sealed release at `place` that begins at the path `from` and has `bytes` or little more.
@@ -135,7 +157,7 @@ pub(super) fn walk(
 ) -> Result<Option<String>, Error> {
     let (from, mut left) = match scope {
         Scope::Piece { from, bytes } => (from, bytes),
-        Scope::Names | Scope::Content => ("", u64::MAX),
+        Scope::Names | Scope::Shared | Scope::Content => ("", u64::MAX),
     };
     // Names that are known and not visited yet. A directory's names come in when it is visited, and sort after it: so
     // the least of all is always the next one.
@@ -196,7 +218,7 @@ fn compare(tree: &mut Tree, entry: &Entry, scope: Scope<'_>) -> Result<Option<Ch
         Kind::Directory => true,
         Kind::Link(target) => tree.target_of(path).is_some_and(|found| found == target.as_bytes()),
         Kind::File(file) if u64::try_from(found.st_size).ok() != Some(file.size) => false,
-        Kind::File(_) if scope == Scope::Names => true,
+        Kind::File(_) if scope == Scope::Names || scope == Scope::Shared && found.st_nlink == 1 => true,
         Kind::File(file) => match tree.open_file(path)? {
             Some(live) => hash(&live, |_| Ok(()))? == Some(file.sha256),
             None => false,
