@@ -86,7 +86,7 @@ fn a_timer_and_a_socket_are_placed_and_known_to_work_before_their_day_comes() {
     let recipe = RECIPE.replace("[\"clean", "[\"boom.service\", \"clean");
     let boom = "[Service]\nExecStart=/bin/false\n\n[Install]\nWantedBy=multi-user.target\n";
     let checked = format!(
-        "{recipe}\n[[check]]\nname = \"boom\"\nunit = \"boom.service\"\ninterval = 1\ndeadline = 3\n"
+        "{recipe}\n[[check]]\nname = \"boom\"\nunit = \"boom.service\"\ninterval = 1\nsuccesses = 2\ndeadline = 3\n"
     );
     let bad: Vec<_> = [("release.toml", &*checked), ("boom.service", boom), ("clean.service", &clean)]
         .into_iter()

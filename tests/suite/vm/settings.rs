@@ -11,7 +11,7 @@ activate = "reload"
 name = "asks"
 command = "test \"$MODE\" != bad || { echo the mode is bad; exit 1; }; ! grep broken version"
 interval = 1
-deadline = 5
+deadline = 20
 
 [[check]]
 name = "stays"
