@@ -59,7 +59,7 @@ impl Store {
         const WHAT: &str = "keep a push";
         let waiting = self.waiting(&new.environment)?;
         let of_app = |one: &&Push| one.push.app == new.app;
-        if let Some(last) = waiting.iter().filter(of_app).next_back()
+        if let Some(last) = waiting.iter().rfind(of_app)
             && last.push.version == new.version
         {
             return Ok(last.id);
