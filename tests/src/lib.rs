@@ -12,6 +12,7 @@ pub mod power;
 pub mod program;
 pub mod programs;
 pub mod publisher;
+pub mod pushing;
 pub mod relay;
 pub mod release;
 pub mod replay;

@@ -6,6 +6,7 @@
 //! `TIDELOCK_KILL=3` at the third eighth.
 
 mod launch;
+mod push;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
