@@ -84,11 +84,11 @@ fn placed(stage: &Stage) -> String {
 
 /// When systemd last read its files.
 fn read(stage: &Stage) -> String {
-    stage.says("systemctl show --property=UnitsLoadFinishTimestampMonotonic --value")
+    stage.says("systemctl show --property=UnitsLoadTimestampMonotonic --value")
 }
 
 fn shown(stage: &Stage, unit: &str) -> String {
-    stage.says(&format!("systemctl show {unit} --property=LoadState,Description,ActiveState"))
+    stage.says(&format!("systemctl show {unit} --property=LoadState,Description,ActiveState | sort"))
 }
 
 fn first(program: &str) -> [(&'static str, &str); 4] {
@@ -130,7 +130,7 @@ fn units_have_their_user_data_settings_and_secrets_and_come_and_go_with_their_re
     let helper = shown(&stage, "tidelock-app-web.helper.service");
     assert_eq!(
         helper,
-        "LoadState=not-found\nActiveState=inactive\nDescription=tidelock-app-web.helper.service\n"
+        "ActiveState=inactive\nDescription=tidelock-app-web.helper.service\nLoadState=not-found\n"
     );
 
     // The first units with a program that fails its check: back come the second ones.
@@ -180,7 +180,7 @@ fn the_same_units_are_not_read_again(stage: &Stage, release: &[(&str, &str)]) {
 fn the_second_ones_run(stage: &Stage) {
     let lie = "multi-user.target.wants/_extra.service\nmulti-user.target.wants/_web.service\n_extra.service\n_web.service\n";
     assert_eq!(placed(stage), lie);
-    let up = |words: &str| format!("LoadState=loaded\nActiveState=active\nDescription={words}\n");
+    let up = |words: &str| format!("ActiveState=active\nDescription={words}\nLoadState=loaded\n");
     assert_eq!(shown(stage, UNIT), up("web, changed"));
     let extra = "tidelock-app-web.extra.service";
     assert_eq!(shown(stage, extra), up(extra));
