@@ -79,7 +79,7 @@ fn state_on_a_partition_that_is_mounted_late_is_waited_for() {
     machine.reboot();
     stage.comes_to(1);
     stage.becomes("Synced Healthy");
-    machine.shows("place the units of tree", 2);
+    machine.shows("place the units of tree", 1);
     // Nobody made a state of its own below the mount point before it was there.
     let below = "mkdir /tmp/root; mount --bind / /tmp/root; ls /tmp/root/var/lib/tidelock; umount /tmp/root";
     assert_eq!(machine.run(below).well().stdout, "");
