@@ -1,5 +1,6 @@
 //! The program `tidelock-server`: reads the command line, and brings `turn` and `web` together for `serve`.
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::mpsc::{Sender, channel};
 
@@ -7,7 +8,7 @@ use clap::Parser;
 use tidelock_server::cli::{self, Arguments, Command, Exit, Notify, Serve, Serving};
 use tidelock_server::turn::{self, Desk, News, Said, Wake};
 use tidelock_server::web::{Certificate, Limits, Options, Web};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
@@ -58,6 +59,11 @@ fn serve(arguments: &Serve) -> Result<Exit, cli::Error> {
             return Ok(Exit::Error);
         }
     };
+    // Before anybody is told that it serves: from then on it may be told to stop.
+    let asked = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    };
     cli::say(&format!("serving {} at {}", settings.out.display(), web.url()));
     let mut manager = Notify::from_environment();
     let (alive, ended) = oneshot::channel::<()>();
@@ -79,7 +85,7 @@ fn serve(arguments: &Serve) -> Result<Exit, cli::Error> {
     });
     runtime.block_on(web.run(async {
         tokio::select! {
-            () = asked_to_stop(wake) => {}
+            () = asked_to_stop(asked, wake) => {}
             _ = ended => {}
         }
     }));
@@ -88,9 +94,8 @@ fn serve(arguments: &Serve) -> Result<Exit, cli::Error> {
 }
 
 /// Until SIGTERM or SIGINT; then the turns are told as well.
-async fn asked_to_stop(turns: Sender<Wake>) {
-    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    match (terminate, interrupt) {
+async fn asked_to_stop(asked: (io::Result<Signal>, io::Result<Signal>), turns: Sender<Wake>) {
+    match asked {
         (Ok(mut terminate), Ok(mut interrupt)) => {
             tokio::select! {
                 _ = terminate.recv() => {}

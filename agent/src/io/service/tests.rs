@@ -41,16 +41,14 @@ const LATE: Duration = Duration::from_secs(60);
 #[test]
 fn a_command_runs_in_the_tree_with_a_small_environment_and_no_input() {
     let stage = Stage::new();
-    let said = stage.run(
-        "pwd; env | cut -d= -f1 | sort | tr '\\n' ' '; cat; ls /proc/$$/fd | tr '\\n' ' '",
-        LATE,
-        Rest::Ends,
-    );
+    // The descriptors without a pipe: a shell may still hold its end of one while the first command of it looks.
+    let script = "pwd; env | cut -d= -f1 | sort | tr '\\n' ' '; cat; ls -m /proc/$$/fd; :";
+    let said = stage.run(script, LATE, Rest::Ends);
     assert_eq!(said.outcome, Outcome::Passed);
     let lines: Vec<_> = said.output.lines().collect();
     assert_eq!(lines[0], stage.room.path().to_str().unwrap());
     assert!(lines[1].starts_with("LANG PATH PWD TIDELOCK_APP"), "{}", lines[1]);
-    assert!(lines[1].ends_with("0 1 2"), "descriptors of the agent: {}", lines[1]);
+    assert!(lines[1].ends_with("0, 1, 2"), "descriptors of the agent: {}", lines[1]);
 }
 
 #[test]
