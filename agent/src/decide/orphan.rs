@@ -53,8 +53,7 @@ pub(super) fn decide(case: &Case<'_>) -> Option<Decision> {
     if prunes && case.now.trusted && !orphan.trusted {
         return Some((record(Some(begun)), reason));
     }
-    let left =
-        until.map(|until| if until > case.now.wall { until.since(case.now.wall) } else { Duration::ZERO });
+    let left = until.map(|until| until.since(case.now.wall));
     let due = case.now.trusted && left.is_some_and(|left| left.is_zero());
     // What passed here is forgotten first: wanted again meanwhile, nothing is taken for committed that is half deleted.
     let step = match app.sealed.first() {

@@ -340,3 +340,18 @@ fn what_is_held_is_still_kept_running_and_goes_back_when_a_person_says_so() {
     one.rollback = Some(Rollback { leave: tree("a"), owner: "anna".into(), reason: "slow".into() });
     assert!(matches!(ask(&device, held()).0, Step::Back { .. }));
 }
+
+#[test]
+fn what_ended_by_itself_is_down_for_a_while_unless_another_release_runs() {
+    let mut device = device(&["a"]);
+    let one = app(&mut device);
+    one.ended = Some("unit web.service failed".into());
+    one.run = Run::Started { tree: tree("a"), at: NOW.boot - Duration::from_secs(1) };
+    let (Step::Rest { again: Some(again) }, Reason::Down { said, .. }) = ask(&device, be("a")) else {
+        panic!()
+    };
+    assert_eq!((again, said.as_str()), (Duration::from_secs(59), "unit web.service failed"));
+    app(&mut device).run = Run::Started { tree: tree("z"), at: NOW.boot - Duration::from_secs(1) };
+    let asked = ask(&device, be("a"));
+    assert!(matches!(asked, (Step::Reload { .. }, Reason::Restoring(_))), "{asked:?}");
+}

@@ -115,6 +115,20 @@ fn a_mending_counts_when_it_was_done_and_is_proven_by_a_pass() {
 }
 
 #[test]
+fn a_pass_keeps_the_mendings_of_a_day_and_a_wish_only_while_something_differs() {
+    let mut device = looked_after(0);
+    let one = app(&mut device);
+    one.drift = Some(drift(2, &[60, 86_399, 86_400]));
+    one.heal = Some(Heal { owner: "ann".into() });
+    one.memory.pass = Some(pass(None, 1));
+    let (Step::Record { drift: found, heal: Some(_), .. }, _) = ask(&device, be("a")) else { panic!() };
+    assert_eq!(found.healed, drift(2, &[60, 86_399]).healed);
+    app(&mut device).memory.pass = Some(pass(None, 0));
+    let (Step::Record { heal, .. }, _) = ask(&device, be("a")) else { panic!() };
+    assert_eq!(heal, None, "there is nothing to mend");
+}
+
+#[test]
 fn a_publisher_that_cannot_be_reached_puts_the_mending_off() {
     let mut device = looked_after(0);
     app(&mut device).drift = Some(drift(2, &[]));

@@ -1,10 +1,11 @@
-//! What the launcher becomes, and when it gives a committed agent up.
+//! What the launcher becomes, and when it gives a committed agent up; what a command says, and whom a first release that
+//! fails is blamed on.
 
 use std::collections::BTreeMap;
 
-use super::super::model::{Outcome, Phase, Said};
+use super::super::model::{Cause, Outcome, Phase, Said};
 use super::super::next;
-use super::super::tests::{NOW, app, be, device, tree, trial, web};
+use super::super::tests::{NOW, app, be, device, setup, tree, trial, web};
 use super::*;
 
 /// The agent's app, committed and linked, begun so `often`, so long `ago`.
@@ -66,4 +67,48 @@ fn a_committed_agent_that_could_not_be_run_is_left_alone_for_a_day() {
     assert_eq!(step, Step::Rest { again: Some(*again) });
     let later = Now { boot: NOW.boot + *again, ..NOW };
     assert_eq!(next(&wanted, &device, later).0, Step::Launch { app: itself });
+}
+
+/// The device of the other tests, whose app is the agent itself.
+fn ourselves(process: Process, change: impl FnOnce(&mut App)) -> Device {
+    let mut device = device(&["b", "a"]);
+    let mut one = device.apps.remove(&web()).unwrap();
+    change(&mut one);
+    device.apps.insert("tidelock".parse().unwrap(), one);
+    device.process = process;
+    device
+}
+
+fn ask(device: &Device, name: &str) -> (Step, Reason) {
+    let itself = "tidelock".parse().unwrap();
+    let (step, mut why) = next(&BTreeMap::from([("tidelock".parse().unwrap(), be(name))]), device, NOW);
+    (step, why.apps.remove(&itself).unwrap())
+}
+
+#[test]
+fn a_command_leaves_the_agent_to_the_daemon_and_says_what_that_would_do() {
+    let device = ourselves(Process::Command, |_| {});
+    assert_eq!(ask(&device, "a"), (Step::Rest { again: None }, Reason::Synced(setup("a"))));
+    let (Step::Rest { again: None }, Reason::Observe { would }) = ask(&device, "b") else { panic!() };
+    assert!(would.contains(&setup("b").to_string()), "{would}");
+}
+
+#[test]
+fn a_first_release_that_could_not_poll_is_blamed_only_when_the_packaged_agent_can() {
+    let since = NOW.boot;
+    let device = |said: Option<Outcome>| {
+        ourselves(Process::Daemon { since }, |one| {
+            let cause = Cause::Check { name: Recipe::POLL.into(), said: "no answer".into() };
+            (one.current, one.run, one.committed) = (None, Run::Stopped, Vec::new());
+            one.trial = Some(trial(None, "b", Phase::Back { cause }));
+            let said = said.map(|outcome| {
+                let passes = u32::from(outcome == Outcome::Passed);
+                (Recipe::POLL.to_owned(), Said { outcome, passes, at: NOW.boot, output: String::new() })
+            });
+            one.memory.said = said.into_iter().collect();
+        })
+    };
+    assert!(matches!(ask(&device(None), "b").0, Step::Probe { .. }));
+    let (Step::Refuse { refusals, .. }, _) = ask(&device(Some(Outcome::Passed)), "b") else { panic!() };
+    assert_eq!(refusals[0].setup.tree, tree("b"));
 }

@@ -134,6 +134,8 @@ fn a_reason_is_told_as_its_code_and_a_sentence_one_line_for_each_app() {
     assert_eq!(told(Ground::Trial(check("no route"))), refused("check http failed: no route"));
     assert_eq!(told(Ground::Recipe("line 1".into())), refused("its release.toml cannot be used: line 1"));
     assert_eq!(Step::Close { app: web() }.to_string(), "web: close the trial");
+    let discard = Step::Discard { app: web(), tree: tree("b") };
+    assert_eq!(discard.to_string(), format!("web: remove the unfinished tree {b}"));
 }
 
 #[test]
@@ -159,4 +161,40 @@ fn the_end_of_a_hold_or_a_pin_is_told_with_it() {
     assert_eq!(Reason::Hold(hold).until(), Some(until));
     assert_eq!(Reason::Pin(pin).until(), Some(until));
     assert_eq!(Reason::Queued.until(), None);
+}
+
+#[test]
+fn each_file_and_each_record_of_an_app_says_that_it_is_here() {
+    let is_here = |change: fn(&mut App)| {
+        let mut one = App::default();
+        change(&mut one);
+        one.is_here()
+    };
+    assert!(!is_here(|_| {}));
+    assert!(is_here(|one| one.current = Some(tree("a"))));
+    assert!(is_here(|one| one.sealed = vec![tree("a")]));
+    assert!(is_here(|one| one.staged = vec![tree("a")]));
+    assert!(is_here(|one| one.trial = Some(trial(None, "a", Phase::Opened))));
+    assert!(is_here(|one| one.committed = device(&["a"]).apps[&web()].committed.clone()));
+    assert!(is_here(|one| one.orphan = Some(Orphan { since: NOW.wall, trusted: true })));
+}
+
+#[test]
+fn an_app_is_unwell_that_runs_in_part_or_fails_with_its_settings() {
+    let tried = |outcome| {
+        let said = Said { outcome, passes: 0, at: NOW.boot, output: String::new() };
+        let tried = Some(Tried { settings: "s".into(), verdict: Some(said) });
+        App { settings: Settings { tried, ..Settings::default() }, ..App::default() }
+    };
+    assert!(!App::default().is_unwell() && !tried(Outcome::Passed).is_unwell());
+    assert!(tried(Outcome::Failed).is_unwell());
+    assert!(App { ended: Some("web.service".into()), ..App::default() }.is_unwell());
+}
+
+#[test]
+fn a_reason_names_the_release_that_it_is_about() {
+    let refusal = Refusal { setup: setup("b"), retry: 0, at: NOW.wall, ground: Ground::Trial(Cause::Starts) };
+    assert_eq!(Reason::Refused(refusal).setup(), Some(&setup("b")));
+    assert_eq!(Reason::Trying(setup("b")).setup(), Some(&setup("b")));
+    assert_eq!(Reason::Queued.setup(), None);
 }

@@ -70,6 +70,7 @@ fn what_passed_here_is_forgotten_before_its_trees_go_and_the_record_after_them()
 fn it_rests_until_then_and_for_ever_where_nothing_is_deleted() {
     let day = Some(Duration::from_secs(24 * 3600));
     assert_eq!(step(&app(6, &["b"]), true, NOW), Step::Rest { again: day });
+    assert_eq!(step(&app(6, &[]), true, NOW), Step::Rest { again: day }, "what passed here may come back");
     assert_eq!(step(&app(99, &["b"]), false, NOW), Step::Rest { again: None });
     let (_, reason) = ask(&app(6, &["b"]), &Want::Gone { prune: true }, NOW).unwrap();
     assert_eq!(reason.code(), "orphan");
@@ -83,6 +84,12 @@ fn days_of_an_unknown_clock_do_not_count() {
     one.orphan = Some(Orphan { trusted: false, ..one.orphan.unwrap() });
     let begun = Some(Orphan { since: NOW.wall, trusted: true });
     assert_eq!(step(&one, true, NOW), Step::Orphan { app: "web".parse().unwrap(), orphan: begun });
+    assert_eq!(
+        step(&one, true, Now { trusted: false, ..NOW }),
+        Step::Rest { again: None },
+        "nor do they begin"
+    );
+    assert_eq!(step(&one, false, NOW), Step::Rest { again: None }, "or where nothing is deleted");
 }
 
 #[test]
