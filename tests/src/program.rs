@@ -5,8 +5,10 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// Where a program is. Those of an administrator are looked for where an ordinary user's PATH does not lead.
@@ -38,6 +40,29 @@ pub fn output(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     let said = || String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{command:?}: {}\n{}", output.status, said());
+    output
+}
+
+/// Runs a command to its end, but not for ever: then it is ended, with everything in its process group.
+///
+/// # Panics
+/// When it cannot be started, or does not end within five minutes.
+pub fn bounded(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+    let (ended, ends) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let late = ends.recv_timeout(Duration::from_secs(300)) == Err(RecvTimeoutError::Timeout);
+        if late {
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
+        }
+        late
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!watch.join().unwrap(), "{command:?} did not end: {}", said());
     output
 }
 

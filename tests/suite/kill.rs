@@ -6,6 +6,7 @@
 //! `TIDELOCK_KILL=3` at the third eighth.
 
 mod launch;
+mod people;
 mod push;
 
 use std::fmt::Debug;
@@ -73,6 +74,14 @@ impl Stage {
     /// Runs `arguments` on copies of `device`, killed at every place; after each kill everything sealed is whole, and
     /// then `after` must hold.
     fn everywhere(&self, device: &Device, arguments: &[&str], code: i32, after: impl Fn(&Device, &Strike)) {
+        self.anywhere(device, arguments, code, |device, strike| {
+            sealed_is_whole(device, strike);
+            after(device, strike);
+        });
+    }
+
+    /// The same where a tree was not whole before.
+    fn anywhere(&self, device: &Device, arguments: &[&str], code: i32, after: impl Fn(&Device, &Strike)) {
         let undisturbed = self.copy(device);
         let all = strikes(&undisturbed.command(arguments), code, &[undisturbed.root()], self.scratch.path());
         let chosen = eighth(&all);
@@ -81,7 +90,6 @@ impl Stage {
         for strike in chosen {
             let device = self.copy(device);
             killed += usize::from(kill(&device.command(arguments), strike, self.scratch.path()));
-            sealed_is_whole(&device, strike);
             after(&device, strike);
         }
         println!("kill {}: {killed} of {count} kills struck, of {whole} places", arguments[0]);
@@ -100,9 +108,16 @@ fn eighth(all: &[Strike]) -> Vec<&Strike> {
     all.iter().enumerate().filter(|(place, _)| place % 8 == shard).map(|(_, strike)| strike).collect()
 }
 
-/// Every directory that has the name of a tree is that tree, whole; and the link names one of them or is not there.
+/// Of every app: each directory that has the name of a tree is that tree, whole; and the link names one of them or is
+/// not there.
 pub(crate) fn sealed_is_whole(device: &Device, strike: &dyn Debug) {
-    let releases = device.app("web").join("releases");
+    for app in ["web", "tidelock"] {
+        app_is_whole(device, app, strike);
+    }
+}
+
+fn app_is_whole(device: &Device, app: &str, strike: &dyn Debug) {
+    let releases = device.app(app).join("releases");
     let names =
         std::fs::read_dir(&releases).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());
     for place in names.unwrap_or_else(|_| Vec::<PathBuf>::new()) {
@@ -111,7 +126,7 @@ pub(crate) fn sealed_is_whole(device: &Device, strike: &dyn Debug) {
             assert_eq!(fetch::verify(&place, &tree).unwrap(), [], "{strike:?}");
         }
     }
-    if let Some(live) = device.live("web") {
+    if let Some(live) = device.live(app) {
         assert!(releases.join(live).is_dir(), "{strike:?}: the link names nothing");
     }
 }
@@ -156,53 +171,6 @@ fn a_join_killed_anywhere_is_done_by_the_next_one() {
         assert_eq!(ran.code, 0, "{strike:?}: {}", ran.said());
         device.update().well();
         assert_eq!(device.state("web"), "Synced Healthy", "{strike:?}");
-    });
-}
-
-#[test]
-fn a_rollback_killed_anywhere_is_not_lost_once_it_is_written_down() {
-    let stage = Stage::new("kill-rollback");
-    let device = stage.device("device");
-    device.join(stage.served.url(), &stage.fleet);
-    device.update().well();
-    stage.release("two");
-    device.update().well();
-    let arguments = ["rollback", "web", "--reason", "too blue"];
-    stage.everywhere(&device, &arguments, 0, |device, strike| {
-        let written = Path::exists(&device.root().join("var/lib/tidelock/journal/web.rollback.json"));
-        let ran = device.update();
-        assert!([0, 3].contains(&ran.code), "{strike:?}: {}", ran.said());
-        if page(device) == "two" {
-            assert!(!written, "{strike:?}: the wish was written down and forgotten");
-            device.run(&arguments).well();
-        }
-        assert_eq!(page(device), "one", "{strike:?}");
-        assert_eq!(device.update().code, 3, "{strike:?}: the next poll does not undo it");
-        assert_eq!(device.state("web"), "OutOfSync Healthy", "{strike:?}");
-    });
-}
-
-#[test]
-fn a_pin_killed_anywhere_is_not_lost_once_it_is_written_down() {
-    let stage = Stage::new("kill-pin");
-    let device = stage.device("device");
-    device.join(stage.served.url(), &stage.fleet);
-    device.update().well();
-    let version = device.status()["apps"]["web"]["current"]["version"].as_str().unwrap().to_owned();
-    stage.release("two");
-    device.update().well();
-    let arguments = ["pin", "web", &version, "--reason", "too blue", "--for", "1h"];
-    stage.everywhere(&device, &arguments, 0, |device, strike| {
-        let written = Path::exists(&device.root().join("var/lib/tidelock/journal/web.pin.json"));
-        let ran = device.update();
-        assert_eq!(ran.code, if written { 3 } else { 0 }, "{strike:?}: {}", ran.said());
-        assert_eq!(page(device), if written { "one" } else { "two" }, "{strike:?}");
-        device.run(&arguments).well();
-        assert_eq!(
-            (page(device), device.state("web")),
-            ("one".into(), "OutOfSync Healthy".into()),
-            "{strike:?}"
-        );
     });
 }
 

@@ -62,13 +62,15 @@ pub fn become_launcher() -> io::Error {
 /// Whether the kernel would run it as a program: the C library hands everything else to a shell, which tries.
 fn fits(program: &Path) -> Result<(), String> {
     let head = |path: &Path| {
-        let mut head = [0; 20];
-        File::open(path).and_then(|mut file| file.read_exact(&mut head)).map(|()| head)
+        let mut head = Vec::new();
+        File::open(path).and_then(|file| file.take(20).read_to_end(&mut head)).map(|_| head)
     };
     let found = head(program).map_err(|error| error.to_string())?;
     let own = head(Path::new("/proc/self/exe")).map_err(|error| error.to_string())?;
     // Magic, word size and byte order; then the processor.
-    let same = found[..6] == own[..6] && found[18..] == own[18..];
+    let same = [0..6, 18..20]
+        .into_iter()
+        .all(|part| found.get(part.clone()).is_some_and(|it| Some(it) == own.get(part)));
     if same || found.starts_with(b"#!") { Ok(()) } else { Err("it is no program of this processor".into()) }
 }
 

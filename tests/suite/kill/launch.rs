@@ -1,10 +1,13 @@
-//! The guard, killed at every system call by which it changes the disk.
+//! The guard and the launcher, killed at every system call by which they change the disk.
 //!
-//! Never here: what it decides (`crash`).
+//! Never here: what they decide (`crash`).
 
 use std::fs;
 
 use serde_json::{Value, json};
+
+use tidelock_tests::program::bounded;
+use tidelock_tests::world::Ran;
 
 use super::{Device, Stage};
 
@@ -63,5 +66,28 @@ fn a_guard_killed_anywhere_is_finished_by_the_next_boot() {
         assert_eq!(ran.code, 0, "{strike:?}: {}", ran.said());
         assert_eq!(device.live("web").as_ref(), Some(&one), "{strike:?}");
         assert_eq!(trial(device, "web")["phase"]["back"]["cause"], "starts", "{strike:?}");
+    });
+}
+
+#[test]
+fn a_launcher_killed_anywhere_counts_on_or_goes_back_and_then_becomes_what_was_committed() {
+    let stage = Stage::new("kill-launch");
+    // Its releases are programs that end at once: who is launched by mistake, or not at all, does not.
+    let (device, [one, two]) = in_trial(&stage, "tidelock", 0);
+    let run = |device: &Device| Ran::of(&bounded(&mut device.command(&["run"]))).well();
+    stage.everywhere(&device, &["run"], 0, |device, strike| {
+        let before = trial(device, "tidelock")["starts"].as_u64().unwrap();
+        assert!(before <= 1, "{strike:?}");
+        run(device);
+        assert_eq!(trial(device, "tidelock")["starts"], before + 1, "{strike:?}");
+        assert_eq!(device.live("tidelock").as_ref(), Some(&two), "{strike:?}");
+    });
+    let path = device.root().join("var/lib/tidelock/journal/tidelock.trial.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"starts\":0", "\"starts\":3")).unwrap();
+    stage.everywhere(&device, &["run"], 0, |device, strike| {
+        run(device);
+        assert_eq!(trial(device, "tidelock")["phase"]["back"]["cause"], "starts", "{strike:?}");
+        assert_eq!(device.live("tidelock").as_ref(), Some(&one), "{strike:?}");
     });
 }
