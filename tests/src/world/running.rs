@@ -38,6 +38,11 @@ impl Daemon {
         rustix::process::kill_process(id, rustix::process::Signal::USR1).unwrap();
     }
 
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+
     /// Asks it to end.
     ///
     /// # Panics

@@ -50,7 +50,8 @@ impl Image<'_> {
         } else {
             sealed_is_whole(device, &when);
         }
-        let (page, scenario) = (page(device), self.played.stage.scenario);
+        let scenario = self.played.stage.scenario;
+        let page = page(device, scenario);
         assert!(scenario.pages().contains(&page.as_str()), "{when} {page:?} is live");
         assert!(
             !self.ended || page == scenario.goal(),
@@ -77,7 +78,7 @@ fn reach(played: &Played<'_>, device: &Device) {
         Scenario::Rollback => device.update(),
         _ => played.stage.perform(device),
     };
-    if scenario == Scenario::Rollback && page(device) == "two" {
+    if scenario == Scenario::Rollback && page(device, scenario) == "two" {
         assert_eq!(ran.code, 0, "{}", ran.said());
         assert!(!asked, "the wish to go back was written down and forgotten");
         played.stage.perform(device).well();
@@ -88,8 +89,8 @@ fn reach(played: &Played<'_>, device: &Device) {
 
 fn at_rest(played: &Played<'_>, device: &Device) {
     let scenario = played.stage.scenario;
-    assert_eq!(page(device), scenario.goal());
-    assert_eq!(device.state("web"), scenario.rest().0);
+    assert_eq!(page(device, scenario), scenario.goal());
+    assert_eq!(device.state(scenario.app()), scenario.rest().0);
     assert_eq!(device.status()["trust_lost"], false);
     device.run(&["verify"]).well();
     let root = device.root().to_str().unwrap();
@@ -110,11 +111,12 @@ fn at_rest(played: &Played<'_>, device: &Device) {
         "*.new",
     ];
     assert_eq!(run("find", &[&[root][..], &odd].concat()), "", "left behind");
-    let refused = device.root().join("var/lib/tidelock/journal/web.refusals.json").exists();
-    let deserved = [Scenario::FailingUpdate, Scenario::Rollback].contains(&scenario);
+    let refusals = format!("var/lib/tidelock/journal/{}.refusals.json", scenario.app());
+    let refused = device.root().join(refusals).exists();
+    let deserved = scenario.rest().1 == 3;
     assert_eq!(refused, deserved, "whether a release is refused");
 }
 
-fn page(device: &Device) -> String {
-    String::from_utf8(device.live_file("web", "page").unwrap_or_default()).unwrap()
+fn page(device: &Device, scenario: Scenario) -> String {
+    String::from_utf8(device.live_file(scenario.app(), "page").unwrap_or_default()).unwrap()
 }

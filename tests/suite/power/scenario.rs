@@ -1,16 +1,18 @@
 //! What the agent does while the disk is recorded: a fleet, a device on each file system, and the command under test.
 
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tidelock_tests::power::{Boots, Mounted, Recording, System};
 use tidelock_tests::programs::Ours;
 use tidelock_tests::release::noise;
 use tidelock_tests::scratch::Scratch;
 use tidelock_tests::served::Served;
-use tidelock_tests::world::{Device, Fleet, Ran};
+use tidelock_tests::world::{Daemon, Device, Fleet, Ran};
 
 /// No agent waits here: the start fails or it does not, and the check is true at once.
 const RECIPE: &str = r#"format = 1
@@ -20,6 +22,14 @@ start = "test ! -e fails-to-start"
 name = "page"
 command = "test -e page"
 "#;
+
+/// A release of the agent itself: it is the packaged one again, and has the check that every agent has.
+const ITSELF: &str = "format = 1\n";
+const PROGRAM: &str = "#!/bin/sh\nexec \"$TIDELOCK_LAUNCHER\" \"$@\"\n";
+/// A device whose place among those that poll every second is near the beginning: nobody waits long for its first poll.
+const EARLY: &str = "poll = \"1s\"\nid = \"early-549\"\n";
+/// The longest that the daemon is waited for.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +44,10 @@ pub(super) enum Scenario {
     Rollback,
     /// `verify --heal` of a tree that somebody wrote into.
     Heal,
+    /// The daemon, which becomes another release of itself.
+    Itself,
+    /// The same with a release that cannot be run, and the way back.
+    FailingItself,
 }
 
 /// What is not as it was signed where a tree is to be healed: bytes that changed, a file that went, one that came.
@@ -69,16 +83,28 @@ pub(super) struct Played<'a> {
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 5] =
-        [Self::FirstInstall, Self::Update, Self::FailingUpdate, Self::Rollback, Self::Heal];
+    pub(super) const ALL: [Self; 7] = [
+        Self::FirstInstall,
+        Self::Update,
+        Self::FailingUpdate,
+        Self::Rollback,
+        Self::Heal,
+        Self::Itself,
+        Self::FailingItself,
+    ];
+
+    /// The app that all of it is about.
+    pub(super) fn app(self) -> &'static str {
+        if [Self::Itself, Self::FailingItself].contains(&self) { "tidelock" } else { "web" }
+    }
 
     /// The pages that may be live while the command is at work; the last one is the goal.
     pub(super) fn pages(self) -> &'static [&'static str] {
         match self {
             Self::FirstInstall => &["", "one"],
             Self::Heal => &["one"],
-            Self::Update => &["one", "two"],
-            Self::FailingUpdate | Self::Rollback => &["two", "one"],
+            Self::Update | Self::Itself => &["one", "two"],
+            Self::FailingUpdate | Self::Rollback | Self::FailingItself => &["two", "one"],
         }
     }
 
@@ -89,8 +115,8 @@ impl Scenario {
     /// Sync and health at the goal, and how `update` ends there.
     pub(super) fn rest(self) -> (&'static str, i32) {
         match self {
-            Self::FirstInstall | Self::Update | Self::Heal => ("Synced Healthy", 0),
-            Self::FailingUpdate | Self::Rollback => ("OutOfSync Healthy", 3),
+            Self::FirstInstall | Self::Update | Self::Heal | Self::Itself => ("Synced Healthy", 0),
+            Self::FailingUpdate | Self::Rollback | Self::FailingItself => ("OutOfSync Healthy", 3),
         }
     }
 }
@@ -100,11 +126,15 @@ impl Stage {
     pub(super) fn new(scenario: Scenario) -> Self {
         let scratch = Scratch::new("power-stage");
         let fleet = Fleet::init(&scratch.join("fleet"));
-        fleet.want(&["web"]);
-        fleet.write("apps/web/app.toml", "path = \"apps/web/tree\"\n");
-        fleet.write("apps/web/tree/release.toml", RECIPE);
-        fleet.write("apps/web/tree/kept/much", noise(1, 100_000));
-        let served = Served::start(&published(&fleet, "one"), None).unwrap();
+        let app = scenario.app();
+        fleet.want(&[app]);
+        fleet.write(&format!("apps/{app}/app.toml"), format!("path = \"apps/{app}/tree\"\n"));
+        let recipe = if app == "web" { RECIPE } else { ITSELF };
+        fleet.write(&format!("apps/{app}/tree/release.toml"), recipe);
+        fleet.write(&format!("apps/{app}/tree/bin/tidelock"), PROGRAM);
+        fleet.write(&format!("apps/{app}/tree/kept/much"), noise(1, 100_000));
+        is_program(&fleet, app, true);
+        let served = Served::start(&published(&fleet, app, "one"), None).unwrap();
         Self { scenario, scratch, fleet, served }
     }
 
@@ -123,24 +153,47 @@ impl Stage {
             Scenario::Update | Scenario::FailingUpdate => device.update(),
             Scenario::Heal => device.run(&["verify", "--heal"]),
             Scenario::Rollback => device.run(&["rollback", "web", "--reason", "too blue"]),
+            Scenario::Itself | Scenario::FailingItself => {
+                self.supervise(device, self.scenario.goal(), self.scenario.rest().1)
+            }
         }
+    }
+
+    /// Has the daemon run until the device rests on the release with this page, where `code` is 3 with another one refused;
+    /// then it is asked to end.
+    fn supervise(&self, device: &Device, goal: &str, code: i32) -> Ran {
+        let scratch = Scratch::new("power-daemon");
+        let log = scratch.join("log");
+        let mut daemon = Daemon::start(device, &log);
+        let end = Instant::now() + PATIENCE;
+        while !(rests_on(device, goal, code == 3) && asked(&log)) {
+            let said = || fs::read_to_string(&log).unwrap();
+            assert!(daemon.runs(), "the daemon ended: {}", said());
+            assert!(Instant::now() < end, "the daemon does not come to rest on {goal}: {}", said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        daemon.stop();
+        Ran { code, stdout: String::new(), stderr: fs::read_to_string(log).unwrap() }
     }
 
     /// A disk on which the device rests before the command.
     fn prepare(&self, system: System, scratch: &Scratch) -> Mounted {
         let mounted = Mounted::new(system.make(scratch), system).unwrap();
         let device = self.device(mounted.path());
-        device.configure("test", "allow_root_apps = [\"web\"]\n");
+        device.configure("test", &format!("allow_root_apps = [\"{}\"]\n{EARLY}", self.scenario.app()));
         if self.scenario != Scenario::FirstInstall {
             device.join(self.served.url(), &self.fleet);
-            device.update().well();
+            match self.scenario {
+                Scenario::Itself | Scenario::FailingItself => self.supervise(&device, "one", 0),
+                _ => device.update().well(),
+            };
         }
         if self.scenario == Scenario::Heal {
             let live = device.app("web").join("current/tree");
             let [changed, gone, stranger] = DAMAGE.map(|name| live.join(name));
-            std::fs::write(changed, "what an intruder wrote").unwrap();
-            std::fs::remove_file(gone).unwrap();
-            std::fs::write(stranger, "who came along").unwrap();
+            fs::write(changed, "what an intruder wrote").unwrap();
+            fs::remove_file(gone).unwrap();
+            fs::write(stranger, "who came along").unwrap();
         }
         mounted
     }
@@ -162,11 +215,12 @@ impl<'a> Played<'a> {
         let prepared = System::ALL.map(|system| stage.prepare(system, &stage.scratch));
         match stage.scenario {
             Scenario::FirstInstall | Scenario::Heal => {}
-            Scenario::Update | Scenario::Rollback => drop(published(&stage.fleet, "two")),
-            Scenario::FailingUpdate => {
-                stage.fleet.write("apps/web/tree/fails-to-start", "");
-                published(&stage.fleet, "two");
-            }
+            Scenario::Update | Scenario::Rollback | Scenario::Itself => {}
+            Scenario::FailingUpdate => stage.fleet.write("apps/web/tree/fails-to-start", ""),
+            Scenario::FailingItself => is_program(&stage.fleet, "tidelock", false),
+        }
+        if stage.scenario.pages().contains(&"two") {
+            published(&stage.fleet, stage.scenario.app(), "two");
         }
         let mut played = Vec::new();
         for (system, mounted) in System::ALL.into_iter().zip(prepared) {
@@ -184,8 +238,8 @@ impl<'a> Played<'a> {
                     let ran = neighbour.beside(root, || perform(&device));
                     assert!([0, stage.scenario.rest().1].contains(&ran.code), "{}", ran.said());
                 });
-                let page = String::from_utf8(device.live_file("web", "page").unwrap()).unwrap();
-                assert_eq!(page, stage.scenario.goal());
+                let page = device.live_file(stage.scenario.app(), "page").unwrap();
+                assert_eq!(String::from_utf8(page).unwrap(), stage.scenario.goal());
                 let one = Self { stage, system, neighbour: *neighbour, recording };
                 println!("power {:?}: {}", one.kind(), one.recording.told());
                 played.push(one);
@@ -226,10 +280,38 @@ impl Drop for End<'_> {
     }
 }
 
-fn published(fleet: &Fleet, page: &str) -> std::path::PathBuf {
-    fleet.write("apps/web/tree/page", page);
-    fleet.write("apps/web/tree/changed", noise(page.len() as u64 + u64::from(page.as_bytes()[0]), 60_000));
+fn published(fleet: &Fleet, app: &str, page: &str) -> std::path::PathBuf {
+    fleet.write(&format!("apps/{app}/tree/page"), page);
+    let changed = noise(page.len() as u64 + u64::from(page.as_bytes()[0]), 60_000);
+    fleet.write(&format!("apps/{app}/tree/changed"), changed);
     fleet.commit(page);
     fleet.publish().well();
     fleet.out()
+}
+
+/// Whether the program of the next release is one.
+fn is_program(fleet: &Fleet, app: &str, is: bool) {
+    let mode = Permissions::from_mode(if is { 0o755 } else { 0o644 });
+    fs::set_permissions(fleet.repository().join(format!("apps/{app}/tree/bin/tidelock")), mode).unwrap();
+}
+
+/// Whether the newest committed release of the agent itself has this page and is live, nothing is tried, and something is
+/// refused or nothing.
+fn rests_on(device: &Device, page: &str, refuses: bool) -> bool {
+    let journal = device.root().join("var/lib/tidelock/journal");
+    let record = |kind: &str| fs::read(journal.join(format!("tidelock.{kind}.json"))).ok();
+
+    let newest = record("committed").and_then(|bytes| {
+        let committed: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        Some(committed["record"][0]["setup"]["tree"].as_str()?.to_owned())
+    });
+    let on = newest.is_some()
+        && newest == device.live("tidelock")
+        && device.live_file("tidelock", "page") == Some(page.into());
+    on && record("trial").is_none() && record("refusals").is_some() == refuses
+}
+
+/// Whether whoever writes this log listens to what it is told.
+fn asked(log: &Path) -> bool {
+    fs::read_to_string(log).unwrap().contains(" asks ")
 }
