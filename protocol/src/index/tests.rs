@@ -258,6 +258,17 @@ fn what_the_writer_writes_the_reader_reads() {
     assert_eq!(read.bundle_length(), 99 + 10);
 }
 
+#[test]
+fn a_writer_names_the_line_of_an_entry_and_ends_at_the_limit() {
+    let entry = |path: &str| Entry { path: path.parse().unwrap(), kind: Kind::Directory };
+    let mut writer = Writer::new("z");
+    writer.entry(&entry("b")).unwrap();
+    assert!(matches!(writer.entry(&entry("a")), Err(Error::Entry { line: 3, .. })));
+    let rest = usize::try_from(INDEX_INFLATED_BYTES).unwrap() - MAGIC.len() - "\n--\n".len();
+    assert!(Writer::new(&"z".repeat(rest)).finish().is_ok());
+    assert!(matches!(Writer::new(&"z".repeat(rest + 1)).finish(), Err(Error::Limit { what: "bytes", .. })));
+}
+
 mod properties {
     use proptest::prelude::*;
 
