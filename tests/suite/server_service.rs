@@ -77,8 +77,8 @@ fn a_file_that_cannot_be_used_is_said_whole_and_nothing_is_begun() {
     let wrong = ran(&path);
     let file = path.display();
     for said in [
-        format!("{file}:6: unknown key `lisen`; did you mean `listen`?"),
-        format!("{file}:7: `tls_key`: expected an absolute path"),
+        format!("{file}:6:1: unknown key `lisen`; did you mean `listen`?"),
+        format!("{file}:7:11: `tls_key`: expected an absolute path"),
         "`tls_cert` and `tls_key` go together".into(),
     ] {
         assert!(wrong.code == 1 && wrong.stderr.contains(&said), "{said}: {}", wrong.said());

@@ -429,3 +429,21 @@ fn whoever_may_write_to_the_state_directory_has_nothing_signed_that_is_not_in_th
     assert!(!old.contains(&build.tree.to_string()), "the old tree was signed under the name of the new one");
     assert!(!fs::read_to_string(record("HEAD")).unwrap().contains(&old), "and the record is not kept");
 }
+
+#[test]
+fn whoever_may_write_there_and_push_does_not_have_a_rewritten_history_taken_without_a_reason() {
+    let room = fleet("state-rewrite");
+    room.fleet.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    room.fleet.write("apps/hello/tree/greeting.txt", "rewritten\n");
+    room.fleet.commit("rewritten");
+    assert_eq!(room.publish().unwrap().stopped.len(), 2);
+    // As if prod had been accepted once, and waited for a signature since.
+    let mut wish = manifest(&room).unwrap();
+    wish.source.commit = room.fleet.git(&["rev-parse", "HEAD~1"]);
+    let pending = json!({ "format": 1, "since": "2026-01-01T00:00:00Z", "missing": [], "desired": wish });
+    fs::create_dir_all(room.fleet.state().join("pending")).unwrap();
+    fs::write(room.fleet.state().join("pending/prod.json"), pending.to_string()).unwrap();
+    let before = manifest(&room).unwrap();
+    assert_eq!(room.publish().unwrap().stopped.len(), 2, "both still wait for somebody's reason");
+    assert_eq!(manifest(&room).unwrap(), before);
+}

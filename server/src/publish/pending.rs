@@ -13,6 +13,7 @@ use tidelock_protocol::time::Timestamp;
 
 use super::Error;
 use super::dir;
+use crate::keys::Keyring;
 
 /// A role that lacks signatures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,9 @@ pub struct Pending {
     pub missing: Vec<Missing>,
     /// What the environment will want.
     pub desired: Desired,
+    /// That the publisher wrote this, by its own keys: whoever else may write here must not be believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
 }
 
 /// The directory of these files.
@@ -99,23 +103,37 @@ impl PendingFiles {
         Ok(found)
     }
 
+    /// The commit that each environment waits with, of the files that bear the mark of whoever has `keyring`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn commits(&self, keyring: &Keyring) -> Result<BTreeMap<EnvironmentName, String>, Error> {
+        let ours = self
+            .read()?
+            .into_iter()
+            .filter(|(_, file)| file.mark.is_some() && file.mark == mark(keyring, &file.desired));
+        Ok(ours.map(|(environment, file)| (environment, file.desired.source.commit)).collect())
+    }
+
     /// Leaves exactly `waiting` behind; what waited before keeps its `since` and its file.
     ///
     /// # Errors
     /// A file cannot be written or removed.
-    pub fn settle(&self, waiting: &[Waiting], now: Timestamp) -> Result<(), Error> {
+    pub fn settle(&self, waiting: &[Waiting], keyring: &Keyring, now: Timestamp) -> Result<(), Error> {
         let before = self.read()?;
         let path = |environment: &EnvironmentName| self.directory.join(format!("{environment}.json"));
         for Waiting { desired, missing } in waiting {
             let known = before.get(&desired.environment).filter(|known| known.desired == *desired);
             let since = known.map_or(now, |known| known.since);
-            let pending = Pending { format: 1, since, missing: missing.clone(), desired: desired.clone() };
+            let (missing, desired) = (missing.clone(), desired.clone());
+            let mark = mark(keyring, &desired);
+            let pending = Pending { format: 1, since, missing, desired, mark };
             if known != Some(&pending) {
-                let role = format!("env.{}", desired.environment);
+                let role = format!("env.{}", pending.desired.environment);
                 let bytes =
                     serde_json::to_vec_pretty(&pending).map_err(|source| Error::Json { role, source })?;
                 dir::make(&self.directory)?;
-                dir::replace(&path(&desired.environment), &bytes)?;
+                dir::replace(&path(&pending.desired.environment), &bytes)?;
             }
         }
         for environment in before.keys() {
@@ -126,4 +144,8 @@ impl PendingFiles {
         }
         Ok(())
     }
+}
+
+fn mark(keyring: &Keyring, desired: &Desired) -> Option<String> {
+    keyring.mark(&serde_json::to_vec(&("pending", desired)).ok()?)
 }

@@ -84,7 +84,7 @@ pub fn once(settings: &Settings) -> Result<Outcome, Error> {
     audit.rewrites(&views, now)?;
     plan.effects.iter().try_for_each(|effect| directory.apply(&lock, effect))?;
     Memory::of(&settings.state, &directory, &seen.keyring).remember(&trees, &registrations)?;
-    PendingFiles::of(&settings.state).settle(&plan.waiting, now)?;
+    PendingFiles::of(&settings.state).settle(&plan.waiting, &seen.keyring, now)?;
     audit.manifests(&plan.manifests, now)?;
     let after = if plan.effects.is_empty() { None } else { Some(Published::read(&settings.out)?) };
     let published = after.as_ref().unwrap_or(&seen.published);
@@ -126,8 +126,10 @@ fn decide(settings: &Settings, directory: &Directory, lock: &Lock) -> Result<Dec
     }
     publish::check_clock(&seen.published, now)?;
     let mut repository = Repository::open(&settings.fleet, &settings.state.join("git"))?;
+    let waiting = PendingFiles::of(&settings.state).commits(&seen.keyring)?;
     let mut problems = Problems::default();
-    let Some(views) = Views::read(&mut repository, settings, &seen.published, &mut problems)? else {
+    let Some(views) = Views::read(&mut repository, settings, &seen.published, &waiting, &mut problems)?
+    else {
         return Err(problems.sorted().into());
     };
     let known = Known::of(&seen.published);

@@ -142,7 +142,8 @@ fn look(proposal: &Proposal) -> Result<Looked, Error> {
         require_sync: false,
     };
     let mut problems = Problems::default();
-    let Some(views) = Views::read(&mut repository, &settings, &published, &mut problems)? else {
+    let waiting = BTreeMap::new();
+    let Some(views) = Views::read(&mut repository, &settings, &published, &waiting, &mut problems)? else {
         return Err(problems.sorted().into());
     };
     let wishes = Wishes::resolve(&repository, &views, &known, &mut problems)?;

@@ -8,7 +8,7 @@ use tidelock_protocol::names::{AppName, EnvironmentName};
 use super::{Cause, Error, Settings, Stopped};
 use crate::config::{self, App, Environment, FILE_BYTES, File, Fleet, Owner, Place, Problems, Texts};
 use crate::git::{Commit, Kind, ObjectId, Pick, Published as Relation, Repository, Signature, pick};
-use crate::publish::{PendingFiles, Published};
+use crate::publish::Published;
 
 /// What the fleet repository says.
 pub(super) struct Views {
@@ -61,15 +61,17 @@ pub(super) struct Rewrite {
 
 impl Views {
     /// Reads `fleet.toml` of the configured branch, and each environment of its own or the configured branch; none when
-    /// that file cannot be read. What is wrong is noted.
+    /// that file cannot be read. What is wrong is noted. A rewritten history that descends from what is `waiting` for a
+    /// signature was accepted when that was taken.
     pub(super) fn read(
         repository: &mut Repository,
         settings: &Settings,
         published: &Published,
+        waiting: &BTreeMap<EnvironmentName, String>,
         problems: &mut Problems,
     ) -> Result<Option<Self>, Error> {
         let head = repository.head(&settings.branch)?;
-        let fleet_commit = Self::fleet_commit(repository, settings, published, head.clone())?;
+        let fleet_commit = Self::fleet_commit(repository, settings, published, waiting, head.clone())?;
         let base = Snapshot::read(repository, &fleet_commit, problems)?;
         let Some(fleet) = config::fleet(&base.texts, problems) else { return Ok(None) };
         let mut snapshots = BTreeMap::from([(settings.branch.clone(), base)]);
@@ -95,7 +97,7 @@ impl Views {
             let at = &snapshots[&branch];
             let commit = if branch == settings.branch { head.clone() } else { at.commit.clone() };
             let before = published.desired.get(environment);
-            let taken = taken(repository, settings, before, &commit)?;
+            let taken = taken(repository, settings, before, waiting, &commit)?;
             let file = match taken {
                 Taken::No { .. } => None,
                 Taken::Yes { .. } if branch == settings.branch => named,
@@ -119,11 +121,12 @@ impl Views {
         repository: &Repository,
         settings: &Settings,
         published: &Published,
+        waiting: &BTreeMap<EnvironmentName, String>,
         head: Commit,
     ) -> Result<Commit, Error> {
         let on_branch = published.desired.values().filter(|desired| desired.source.branch == settings.branch);
         let last = on_branch.max_by_key(|desired| desired.source.time);
-        let (from, cause) = match taken(repository, settings, last, &head)? {
+        let (from, cause) = match taken(repository, settings, last, waiting, &head)? {
             Taken::Yes { .. } => return Ok(head),
             Taken::No { from, cause } => (from, cause),
         };
@@ -163,6 +166,7 @@ fn taken(
     repository: &Repository,
     settings: &Settings,
     before: Option<&Desired>,
+    waiting: &BTreeMap<EnvironmentName, String>,
     head: &Commit,
 ) -> Result<Taken, Error> {
     // An environment that another owner wrote last has no commit to descend from.
@@ -184,10 +188,7 @@ fn taken(
             Taken::Yes { rewritten: Some(Rewrite { from, reason: Some(reason) }), signer }
         }
         Pick::Stop { from } => {
-            // What waits for a signature was taken from its commit; that was accepted then.
-            let pending = PendingFiles::of(&settings.state).read()?;
-            let waiting = before.and_then(|desired| pending.get(&desired.environment));
-            let commit = waiting.map(|waiting| waiting.desired.source.commit.as_str());
+            let commit = before.and_then(|desired| waiting.get(&desired.environment)).map(String::as_str);
             match repository.relation(commit, &head.id)? {
                 Relation::Ancestor(_) => {
                     Taken::Yes { rewritten: Some(Rewrite { from, reason: None }), signer }
