@@ -76,7 +76,13 @@ impl Turn<'_> {
                 disk::seal(&paths.staged(&app, &setup.tree), &paths.release(&app, &setup.tree))?;
             }
             Step::Stop { app, tree, timeout } => self.stop(&app, &tree, timeout)?,
-            Step::Launch { .. } => return Err(Error::Launch(launch::become_launcher())),
+            Step::Launch { .. } => {
+                // A release that hands over did not end by itself, however seldom it came to rest before.
+                if self.site.launched.tree.is_some() {
+                    Self::was_of_use(self.site, lock)?;
+                }
+                return Err(Error::Launch(launch::become_launcher()));
+            }
             // Whoever was tried need not be waited for any more.
             Step::Commit { app, .. } if is_itself(&app) => clock::alarm(None),
             Step::Start { app, tree, timeout } => self.start(&app, tree, timeout)?,
