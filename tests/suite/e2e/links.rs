@@ -12,15 +12,19 @@ use super::site::{Plan, Site, noise};
 /// A device under systemd that went from release `one` to release `two`: where each of them lies.
 fn updated(name: &str) -> (Site, [PathBuf; 2]) {
     let site = Plan { machine: true, ..Plan::new(name) }.build();
-    site.fleet.write("apps/files/tree/shared", "right\n");
     site.fleet.write("apps/files/tree/deep/er/shared", noise(1, 300_000));
-    site.publish("version", "one");
-    site.arrives();
-    let one = live(&site);
-    site.publish("version", "two");
-    site.arrives();
-    let two = live(&site);
-    (site, [one, two])
+    let trees = one_and_two(&site);
+    (site, trees)
+}
+
+/// Has release `one` and then release `two` arrive, which differ in one file and have another in common.
+fn one_and_two(site: &Site) -> [PathBuf; 2] {
+    site.fleet.write("apps/files/tree/shared", "right\n");
+    ["one", "two"].map(|version| {
+        site.publish("version", version);
+        site.arrives();
+        live(site)
+    })
 }
 
 fn live(site: &Site) -> PathBuf {
@@ -79,13 +83,8 @@ fn two_releases_share_what_did_not_change_and_one_ruined_byte_is_mended_in_both(
 #[test]
 fn without_systemd_no_two_releases_share_an_inode() {
     let site = Site::new("links-hooks");
-    site.fleet.write("apps/files/tree/shared", "right\n");
-    site.publish("version", "one");
-    site.arrives();
-    let one = live(&site);
-    site.publish("version", "two");
-    site.arrives();
-    assert_ne!(inode(&one.join("shared")), inode(&live(&site).join("shared")));
+    let [one, two] = one_and_two(&site);
+    assert_ne!(inode(&one.join("shared")), inode(&two.join("shared")));
 }
 
 #[test]
@@ -144,12 +143,7 @@ fn what_a_failing_release_ruined_of_the_one_before_is_mended_before_the_link_goe
 #[test]
 fn an_older_release_that_was_ruined_meanwhile_is_mended_before_it_is_entered_again() {
     let site = Site::new("links-again");
-    site.fleet.write("apps/files/tree/shared", "right\n");
-    site.publish("version", "one");
-    site.arrives();
-    let one = live(&site);
-    site.publish("version", "two");
-    site.arrives();
+    let [one, _] = one_and_two(&site);
     ruin(&one.join("shared"));
     fs::remove_file(one.join("version")).unwrap();
     // As a revert in Git: the very tree that is still here.

@@ -32,6 +32,6 @@ fn an_app_that_is_wanted_no_more_stops_with_all_its_units_comes_back_at_once_and
 
     want(&[]);
     stage.tidelock("purge web --reason 'moved away'").well();
-    assert_eq!(stage.says("ls /var/lib/tidelock/apps /run/tidelock/apps 2>/dev/null | grep web || true"), "");
+    assert_eq!(stage.says("find /var/lib/tidelock/apps /run/tidelock -path '*apps/web*'"), "");
     stage.is_well();
 }
