@@ -13,7 +13,7 @@ use tidelock_tests::nginx::{self, Config, Nginx};
 use tidelock_tests::program::{find, output};
 use tidelock_tests::scratch::Scratch;
 
-const FILE: [u8; 100_000] = [b'a'; 100_000];
+static FILE: [u8; 100_000] = [b'a'; 100_000];
 
 fn nginx_with_a_file(scratch: &Scratch) -> Nginx {
     fs::write(scratch.join("file"), FILE).unwrap();
