@@ -149,7 +149,8 @@ pub fn remove_if_empty(directories: &[PathBuf]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what earlier cuts left in `directory` of trees that were being removed, and of mendings.
+/// Removes what earlier cuts left in `directory` of trees that were being removed, of mendings, and of files and links that
+/// had not got their names yet.
 ///
 /// # Errors
 /// Whatever the system says.
@@ -160,8 +161,10 @@ pub fn sweep(directory: &Path) -> Result<(), Error> {
     };
     for entry in entries {
         let path = entry.map_err(failed("list", directory))?.path();
-        if path.extension().is_some_and(|extension| extension == "gone" || extension == "heal") {
-            discard(&path)?;
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("gone" | "heal") => discard(&path)?,
+            Some("new") => drop(remove_if_there(&path)?),
+            _ => {}
         }
     }
     Ok(())
@@ -368,6 +371,8 @@ mod tests {
         prune(&sealed).unwrap();
         prune(&sealed).unwrap();
         std::fs::create_dir_all(room.path().join("b.gone/tree")).unwrap();
+        std::fs::write(room.path().join("record.new"), "of an earlier cut").unwrap();
+        symlink("nowhere", room.path().join("current.new")).unwrap();
         sweep(room.path()).unwrap();
         sweep(&room.path().join("nowhere")).unwrap();
         assert!(room.names().is_empty());

@@ -9,6 +9,7 @@ use super::{Error, Turn, tell, unsigned_now};
 use crate::config::Mode;
 use crate::decide;
 use crate::decide::model::{Device, Launch, Step, is_itself};
+use crate::io::disk;
 use crate::io::journal::{Journal, Running};
 use crate::io::lock::Lock;
 use crate::look::{self, Site};
@@ -23,6 +24,8 @@ impl Turn<'_> {
             return Ok(());
         }
         self.tidy_up()?;
+        // Only now: a person's wish is written without the lock.
+        disk::sweep(&self.site.paths.journal())?;
         self.all(decide::at_boot)
     }
 

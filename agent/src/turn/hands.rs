@@ -18,14 +18,17 @@ use crate::io::{activate, clock, disk, fetch, idle, launch, source};
 use crate::look;
 
 impl Turn<'_> {
-    /// What earlier cuts left lying about: records that cannot be read, and trees that were being removed.
+    /// What earlier cuts left lying about: records that cannot be read, and what was being removed or put in place.
     pub(super) fn tidy_up(&self) -> Result<(), Error> {
         if self.site.settings.mode == Mode::Observe {
             return Ok(());
         }
-        disk::sweep(&self.site.paths.apps())?;
+        let paths = &self.site.paths;
+        disk::sweep(&paths.trust())?;
+        disk::sweep(&paths.apps())?;
         for app in look::apps(self.site)? {
-            disk::sweep(&self.site.paths.releases(&app))?;
+            disk::sweep(&paths.app(&app))?;
+            disk::sweep(&paths.releases(&app))?;
             for record in self.site.journal.read(&app).unreadable {
                 self.set_aside(app.as_str(), &record)?;
             }

@@ -102,6 +102,31 @@ fn the_tag_is_used_only_after_a_complete_walk() {
 }
 
 #[test]
+fn a_walk_whose_record_was_cut_is_walked_to_its_end() {
+    for tags in [true, false] {
+        let mut world = World::new(Order::TimestampFirst);
+        world.site.tag(tags);
+        let record = world.scratch.join("trust/walk");
+        let before = std::fs::read(&record).unwrap();
+        world
+            .after(|repository| {
+                repository.release("2");
+                repository.publish_release();
+            })
+            .unwrap();
+        // As a cut before the last rename leaves it: all that was verified is there, and the record is the old one.
+        std::fs::rename(&record, world.scratch.join("trust/walk.new")).unwrap();
+        std::fs::write(&record, before).unwrap();
+        world.restart();
+        world.update().unwrap();
+        assert!(!world.scratch.join("trust/walk.new").exists());
+        world.site.take_asked();
+        world.update().unwrap();
+        assert_eq!(world.site.take_asked().join(" "), if tags { "timestamp=" } else { "timestamp" });
+    }
+}
+
+#[test]
 fn the_tag_of_bytes_that_are_no_longer_stored_is_never_sent() {
     let mut world = World::new(Order::TimestampFirst);
     let old = world.site.repository().clone();

@@ -162,10 +162,11 @@ impl Trust {
         };
         let stored = Digest::of(&self.store.load("timestamp")?.unwrap_or_default());
         let etag = self.store.record.etag.clone().filter(|(_, of)| *of == stored);
+        let ended = self.store.record.walked == Some(stored);
         match walk::timestamp(http, etag.map(|(etag, _)| etag))? {
             // Not modified, or a server without entity tags. Its expiry was judged with everything that is stored.
             None => Ok(manifest),
-            Some(offered) if Digest::of(&offered.bytes) == stored => Ok(manifest),
+            Some(offered) if ended && Digest::of(&offered.bytes) == stored => Ok(manifest),
             Some(offered) => self.complete(http, environment, reading, Some(offered)),
         }
     }
@@ -261,8 +262,9 @@ impl Trust {
         let (manifest, digest) = self.desired(Some(http), &trusted, environment)?;
         let stored = self.store.load("timestamp")?.unwrap_or_default();
         let mut record = self.store.record.clone();
-        record.etag =
-            offered.etag.filter(|_| offered.bytes == stored).map(|etag| (etag, Digest::of(&stored)));
+        let walked = Digest::of(&stored);
+        record.etag = offered.etag.filter(|_| offered.bytes == stored).map(|etag| (etag, walked));
+        record.walked = Some(walked);
         record.full = Some(self.now(reading).wall);
         record.desired = Some((digest, manifest.expires));
         (record.lost, record.reset) = (false, None);

@@ -39,6 +39,9 @@ pub(super) struct Record {
     /// Entity tag of the timestamp's bytes with that digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) etag: Option<(String, Digest)>,
+    /// SHA-256 of the timestamp's bytes that the walk led to: with other ones stored, a newer walk was cut before its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) walked: Option<Digest>,
     /// When the newest root was last asked for with success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) full: Option<Timestamp>,
@@ -91,7 +94,8 @@ impl Record {
     fn begin(anchor: Digest, why: Beginning) -> Self {
         let lost = why == Beginning::Lost;
         let reset = if let Beginning::Reset(reset) = why { Some(reset) } else { None };
-        Self { format: Self::FORMAT, anchor, etag: None, full: None, desired: None, floor: None, lost, reset }
+        let (etag, walked, full) = (None, None, None);
+        Self { format: Self::FORMAT, anchor, etag, walked, full, desired: None, floor: None, lost, reset }
     }
 
     /// The floor that signatures gave.
