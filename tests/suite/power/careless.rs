@@ -7,14 +7,14 @@ use tidelock_tests::strace::only_said;
 
 use super::image::Image;
 use super::outcome;
-use super::scenario::{Neighbour, Played, Scenario, Stage};
+use super::scenario::{Home, Neighbour, Played, Scenario, Stage};
 
 /// Images of one recording at most; most are broken before a tenth of them.
 const ENOUGH: u64 = 60;
 
 /// What is broken of an update whose agent skips some of these calls, by file system.
 fn broken(call: &str, which: &str) -> BTreeMap<String, String> {
-    let stage = Stage::new(Scenario::Update);
+    let stage = Stage::new(Scenario::Update, Home::Root);
     let log = stage.scratch.join("strace");
     let careless = |device: &tidelock_tests::world::Device| {
         device.run_altered(&["update"], |command| only_said(&command, call, which, &log))

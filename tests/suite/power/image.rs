@@ -93,6 +93,8 @@ fn at_rest(played: &Played<'_>, device: &Device) {
     assert_eq!(device.state(scenario.app()), scenario.rest().0);
     assert_eq!(device.status()["trust_lost"], false);
     device.run(&["verify"]).well();
+    // Also of what is not live: on a machine it shares what was mended.
+    sealed_is_whole(device, &"at rest");
     let root = device.root().to_str().unwrap();
     let odd = [
         "-name",

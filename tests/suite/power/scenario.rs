@@ -23,6 +23,13 @@ name = "page"
 command = "test -e page"
 "#;
 
+/// No agent waits here either, and nothing of systemd is asked: of that a device that only looks like a machine has none.
+fn recipe_of_a_machine(served: &Served) -> String {
+    format!("format = 1\n[[check]]\nname = \"open\"\ntcp = \"{}\"\ndeadline = 1\n", served.address())
+}
+/// Nobody listens there.
+const CLOSED: &str = "format = 1\n[[check]]\nname = \"open\"\ntcp = \"127.0.0.1:1\"\ndeadline = 1\n";
+
 /// A release of the agent itself: it is the packaged one again, and has the check that every agent has.
 const ITSELF: &str = "format = 1\n";
 const PROGRAM: &str = "#!/bin/sh\nexec \"$TIDELOCK_LAUNCHER\" \"$@\"\n";
@@ -50,8 +57,18 @@ pub(super) enum Scenario {
     FailingItself,
 }
 
-/// What is not as it was signed where a tree is to be healed: bytes that changed, a file that went, one that came.
-pub(super) const DAMAGE: [&str; 3] = ["changed", "kept/much", "stranger"];
+/// What is not as it was signed where a tree is to be healed: bytes that changed, a file that went, one that came, and
+/// bytes of a file that both releases have, which on a machine is one file.
+pub(super) const DAMAGE: [&str; 4] = ["changed", "kept/much", "stranger", "kept/both"];
+
+/// What kind of device it happens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Home {
+    /// A device without systemd, below a root of its own.
+    Root,
+    /// A machine that systemd runs: its releases share the inodes of what did not change.
+    Machine,
+}
 
 /// Who else is at work on the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,11 +81,12 @@ pub(super) enum Neighbour {
 }
 
 /// One recording among the others.
-pub(super) type Kind = (Scenario, System, Neighbour);
+pub(super) type Kind = (Scenario, Home, System, Neighbour);
 
 /// A scenario, with the fleet that is published for it.
 pub(super) struct Stage {
     pub(super) scenario: Scenario,
+    pub(super) home: Home,
     pub(super) scratch: Scratch,
     fleet: Fleet,
     served: Served,
@@ -93,6 +111,9 @@ impl Scenario {
         Self::FailingItself,
     ];
 
+    /// Those in which releases share something; the agent itself is no other one there.
+    pub(super) const SHARED: [Self; 4] = [Self::Update, Self::FailingUpdate, Self::Rollback, Self::Heal];
+
     /// The app that all of it is about.
     pub(super) fn app(self) -> &'static str {
         if [Self::Itself, Self::FailingItself].contains(&self) { "tidelock" } else { "web" }
@@ -102,7 +123,7 @@ impl Scenario {
     pub(super) fn pages(self) -> &'static [&'static str] {
         match self {
             Self::FirstInstall => &["", "one"],
-            Self::Heal => &["one"],
+            Self::Heal => &["two"],
             Self::Update | Self::Itself => &["one", "two"],
             Self::FailingUpdate | Self::Rollback | Self::FailingItself => &["two", "one"],
         }
@@ -123,24 +144,39 @@ impl Scenario {
 
 impl Stage {
     /// A fleet whose first release is published; devices come later.
-    pub(super) fn new(scenario: Scenario) -> Self {
+    pub(super) fn new(scenario: Scenario, home: Home) -> Self {
         let scratch = Scratch::new("power-stage");
         let fleet = Fleet::init(&scratch.join("fleet"));
+        fleet.publish().well();
+        let served = Served::start(&fleet.out(), None).unwrap();
         let app = scenario.app();
         fleet.want(&[app]);
         fleet.write(&format!("apps/{app}/app.toml"), format!("path = \"apps/{app}/tree\"\n"));
-        let recipe = if app == "web" { RECIPE } else { ITSELF };
+        let recipe = match (app, home) {
+            ("web", Home::Root) => RECIPE.to_owned(),
+            ("web", Home::Machine) => recipe_of_a_machine(&served),
+            _ => ITSELF.to_owned(),
+        };
         fleet.write(&format!("apps/{app}/tree/release.toml"), recipe);
         fleet.write(&format!("apps/{app}/tree/bin/tidelock"), PROGRAM);
         fleet.write(&format!("apps/{app}/tree/kept/much"), noise(1, 100_000));
+        fleet.write(&format!("apps/{app}/tree/kept/both"), noise(2, 20_000));
         is_program(&fleet, app, true);
-        let served = Served::start(&published(&fleet, app, "one"), None).unwrap();
-        Self { scenario, scratch, fleet, served }
+        published(&fleet, app, "one");
+        Self { scenario, home, scratch, fleet, served }
+    }
+
+    /// Each scenario on each kind of device where it differs.
+    pub(super) fn all() -> Vec<Self> {
+        let everywhere = Scenario::ALL.map(|scenario| Self::new(scenario, Home::Root));
+        let shared = Scenario::SHARED.map(|scenario| Self::new(scenario, Home::Machine));
+        everywhere.into_iter().chain(shared).collect()
     }
 
     /// The device whose root is at `root`.
     pub(super) fn device(&self, root: &Path) -> Device {
-        Device::new(root, Ours::Agent)
+        let device = Device::new(root, Ours::Agent);
+        if self.home == Home::Machine { device.as_machine() } else { device }
     }
 
     /// Runs the command under test, as often as it takes to get it done once.
@@ -188,14 +224,22 @@ impl Stage {
                 _ => device.update().well(),
             };
         }
+        mounted
+    }
+
+    /// The release before the one that is under test, where that is about a device which has both.
+    fn arrive(&self, device: &Device) {
+        if [Scenario::Rollback, Scenario::Heal].contains(&self.scenario) {
+            device.update().well();
+        }
         if self.scenario == Scenario::Heal {
             let live = device.app("web").join("current/tree");
-            let [changed, gone, stranger] = DAMAGE.map(|name| live.join(name));
+            let [changed, gone, stranger, both] = DAMAGE.map(|name| live.join(name));
             fs::write(changed, "what an intruder wrote").unwrap();
             fs::remove_file(gone).unwrap();
             fs::write(stranger, "who came along").unwrap();
+            fs::write(both, "in place, under every name that it has").unwrap();
         }
-        mounted
     }
 }
 
@@ -216,6 +260,9 @@ impl<'a> Played<'a> {
         match stage.scenario {
             Scenario::FirstInstall | Scenario::Heal => {}
             Scenario::Update | Scenario::Rollback | Scenario::Itself => {}
+            Scenario::FailingUpdate if stage.home == Home::Machine => {
+                stage.fleet.write("apps/web/tree/release.toml", CLOSED);
+            }
             Scenario::FailingUpdate => stage.fleet.write("apps/web/tree/fails-to-start", ""),
             Scenario::FailingItself => is_program(&stage.fleet, "tidelock", false),
         }
@@ -224,9 +271,7 @@ impl<'a> Played<'a> {
         }
         let mut played = Vec::new();
         for (system, mounted) in System::ALL.into_iter().zip(prepared) {
-            if stage.scenario == Scenario::Rollback {
-                stage.device(mounted.path()).update().well();
-            }
+            stage.arrive(&stage.device(mounted.path()));
             let before = mounted.unmount();
             for neighbour in neighbours {
                 // As after a boot: nothing of the last one is in the kernel's memory.
@@ -250,7 +295,7 @@ impl<'a> Played<'a> {
 
     /// What tells it from all others.
     pub(super) fn kind(&self) -> Kind {
-        (self.stage.scenario, self.system, self.neighbour)
+        (self.stage.scenario, self.stage.home, self.system, self.neighbour)
     }
 }
 
@@ -280,13 +325,12 @@ impl Drop for End<'_> {
     }
 }
 
-fn published(fleet: &Fleet, app: &str, page: &str) -> std::path::PathBuf {
+fn published(fleet: &Fleet, app: &str, page: &str) {
     fleet.write(&format!("apps/{app}/tree/page"), page);
     let changed = noise(page.len() as u64 + u64::from(page.as_bytes()[0]), 60_000);
     fleet.write(&format!("apps/{app}/tree/changed"), changed);
     fleet.commit(page);
     fleet.publish().well();
-    fleet.out()
 }
 
 /// Whether the program of the next release is one.
