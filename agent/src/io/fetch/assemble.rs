@@ -9,7 +9,7 @@ use tidelock_protocol::tree::{Entry, Kind};
 
 use super::super::trace;
 use super::Error;
-use super::inflate::Incoming;
+use super::inflate::{Buffer, Incoming};
 use super::old::Old;
 use super::reuse::Plan;
 use super::staged::Index;
@@ -62,16 +62,16 @@ fn here(
     staged: &mut Tree,
     old: Option<&mut Old>,
     is_staged: bool,
-) -> Result<Vec<u8>, Error> {
-    let (Some(span), Some(raw)) = (span, &block.raw_sha256) else { return Ok(Vec::new()) };
+) -> Result<Buffer, Error> {
+    let (Some(span), Some(raw)) = (span, &block.raw_sha256) else { return Ok(Vec::new().into()) };
     let lost = || Error::File { path: span.path.clone() };
     if !is_staged {
-        return old.and_then(|old| old.piece(raw)).ok_or_else(lost);
+        return Ok(old.and_then(|old| old.piece(raw)).ok_or_else(lost)?.into());
     }
     let file = staged.open_file(&span.path)?.ok_or_else(lost)?;
     let mut bytes = vec![0; span.within.len()];
     file.read_exact_at(&mut bytes, span.offset).map_err(failed("read", &staged.place(&span.path)))?;
-    Ok(bytes)
+    Ok(bytes.into())
 }
 
 /// Adds one piece to its file; with the last one the file is checked and finished.
@@ -98,7 +98,7 @@ fn write(
     }
     let Some(Writing { file, hasher }) = writing.take() else { return Ok(()) };
     // What an earlier attempt left may be longer.
-    if file.metadata().map_err(failed("look at", &place))?.len() != span.file.size {
+    if !staged.is_new() && file.metadata().map_err(failed("look at", &place))?.len() != span.file.size {
         file.set_len(span.file.size).map_err(failed("cut", &place))?;
     }
     if hasher.finish() != span.file.sha256 {

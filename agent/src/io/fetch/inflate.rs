@@ -2,6 +2,7 @@
 //! stage makes the others wait, and two buffers of each kind go round until the last block: memory stays flat. Each
 //! stage hands its error on and ends; none waits for a stage that is gone.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -18,14 +19,21 @@ const WAITING: usize = 0;
 /// Buffers of one kind at most: one being filled, one being emptied.
 const BUFFERS: usize = WAITING + 2;
 
+/// The bytes of a block in a buffer that goes round: it keeps its length, for making it longer again fills it with zeros
+/// (3 % of an install).
+pub(super) struct Buffer {
+    room: Vec<u8>,
+    filled: usize,
+}
+
 /// Buffers that were emptied, on their way back to the stage that fills them: freed and asked for again, they would be
 /// scattered over the heap of each thread.
-pub(super) struct Spares(Receiver<Vec<u8>>);
+pub(super) struct Spares(Receiver<Buffer>);
 
 /// The wanted blocks, inflated, in their order.
 pub(super) struct Incoming {
-    blocks: Receiver<Result<(u64, Vec<u8>), Error>>,
-    emptied: SyncSender<Vec<u8>>,
+    blocks: Receiver<Result<(u64, Buffer), Error>>,
+    emptied: SyncSender<Buffer>,
 }
 
 /// Runs the pipeline while `consume` takes blocks.
@@ -54,7 +62,7 @@ pub(super) fn with_blocks<T>(
 
 impl Incoming {
     /// The next wanted block, which must be block `number`.
-    pub(super) fn take(&self, number: u64) -> Result<Vec<u8>, Error> {
+    pub(super) fn take(&self, number: u64) -> Result<Buffer, Error> {
         match self.blocks.recv() {
             Ok(Ok((found, raw))) if found == number => Ok(raw),
             Ok(Ok(_)) => Err(Error::Thread("lost a block")),
@@ -64,7 +72,7 @@ impl Incoming {
     }
 
     /// Gives a buffer back for the next block.
-    pub(super) fn give_back(&self, buffer: Vec<u8>) {
+    pub(super) fn give_back(&self, buffer: Buffer) {
         // The other stage may have ended with the last block.
         let _ = self.emptied.try_send(buffer);
     }
@@ -72,18 +80,37 @@ impl Incoming {
 
 impl Spares {
     /// A buffer of `length` bytes, whatever they are; a new one has room for `most`, so that it never moves.
-    pub(super) fn take(&self, length: usize, most: u32) -> Vec<u8> {
-        let new = |_| Vec::with_capacity(usize::try_from(most).unwrap_or(length));
-        let mut buffer = self.0.try_recv().unwrap_or_else(new);
-        buffer.resize(length, 0);
-        buffer
+    pub(super) fn take(&self, length: usize, most: u32) -> Buffer {
+        let most = usize::try_from(most).unwrap_or(length).max(length);
+        let spare = self.0.try_recv().ok().filter(|spare| spare.room.len() >= length);
+        Buffer { filled: length, ..spare.unwrap_or_else(|| vec![0; most].into()) }
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(room: Vec<u8>) -> Self {
+        Self { filled: room.len(), room }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.room[..self.filled]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.room[..self.filled]
     }
 }
 
 fn stage(
     fetched: &Receiver<Result<Fetched, Error>>,
-    read: &SyncSender<Vec<u8>>,
-    inflated: &SyncSender<Result<(u64, Vec<u8>), Error>>,
+    read: &SyncSender<Buffer>,
+    inflated: &SyncSender<Result<(u64, Buffer), Error>>,
     spares: &Spares,
 ) {
     let mut state = Decompress::new(false);

@@ -16,7 +16,7 @@ use tidelock_protocol::release::File;
 
 use super::super::http::{self, Answer, Ask, Body, Http};
 use super::bits::Bits;
-use super::inflate::Spares;
+use super::inflate::{Buffer, Spares};
 use super::staged::{Index, Inflated};
 use super::{Error, Traffic};
 
@@ -45,7 +45,7 @@ pub(super) struct Source<'a> {
 /// A block as it was served, and what it is.
 pub(super) struct Fetched {
     pub(super) number: u64,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Buffer,
     pub(super) raw_length: usize,
 }
 

@@ -22,6 +22,7 @@ const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBL
 pub(super) struct Tree {
     root: OwnedFd,
     place: PathBuf,
+    is_new: bool,
     near: Option<(String, OwnedFd)>,
 }
 
@@ -33,19 +34,27 @@ pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) 
 impl Tree {
     /// The tree at `place`, which is made when it is not there.
     pub(super) fn create(place: &Path) -> Result<Self, disk::Error> {
-        match rustix::fs::mkdir(place, Mode::from_raw_mode(0o755)) {
-            Ok(()) => trace::note("mkdir", &[place]),
-            Err(Errno::EXIST) => {}
+        let is_new = match rustix::fs::mkdir(place, Mode::from_raw_mode(0o755)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(error) => return Err(failed("create the directory", place)(error.into())),
+        };
+        if is_new {
+            trace::note("mkdir", &[place]);
         }
-        Self::open(place)
+        Ok(Self { is_new, ..Self::open(place)? })
     }
 
     /// The tree at `place`.
     pub(super) fn open(place: &Path) -> Result<Self, disk::Error> {
         let root = rustix::fs::open(place, DIRECTORY, Mode::empty())
             .map_err(|error| failed("open the directory", place)(error.into()))?;
-        Ok(Self { root, place: place.to_owned(), near: None })
+        Ok(Self { root, place: place.to_owned(), is_new: false, near: None })
+    }
+
+    /// Whether this process made the tree: nothing is in it but what it put there.
+    pub(super) const fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Where `path` is, for messages.
@@ -55,10 +64,12 @@ impl Tree {
 
     /// Makes a directory; one that is there is fine.
     pub(super) fn make_directory(&mut self, path: &TreePath) -> Result<(), disk::Error> {
-        if self.has_directory(path) {
-            return Ok(());
+        if !self.is_new {
+            if self.has_directory(path) {
+                return Ok(());
+            }
+            self.remove(path)?;
         }
-        self.remove(path)?;
         let made =
             self.at(path, |parent| rustix::fs::mkdirat(parent, path.name(), Mode::from_raw_mode(0o755)));
         made.map_err(failed("create the directory", &self.place(path)))?;
