@@ -1,6 +1,10 @@
 //! What somebody may try who has a token, half a token, or none.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
 
 use super::*;
 
@@ -108,4 +112,71 @@ fn a_huge_body_is_refused_by_its_head_and_junk_by_its_first_byte() {
         status == 200 && document.contains("\"/api/v1/environments/{environment}/pushes\""),
         "{document}"
     );
+}
+
+/// A request that announces a body of a million bytes.
+fn announcing(token: &str) -> String {
+    let digest = "0".repeat(64);
+    let path = format!("/api/v1/apps/web/uploads/{digest}/blocks/0");
+    format!(
+        "PUT {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 1000000\r\n\r\n"
+    )
+}
+
+#[test]
+fn slow_uploads_of_strangers_and_of_one_token_end_and_hold_no_other_up() {
+    let stage = Stage::new("slow").serving();
+    let files = stage.build("one", "hello");
+    // Nobody waits for the body of a stranger: the answer is there before its first byte.
+    for _ in 0..20 {
+        let mut stranger = Client::connect(stage.address, None).unwrap();
+        assert_eq!(stranger.send(&announcing("tidelock_guess")).unwrap().status, 401);
+    }
+    let slow = stage.create("slow", &["--expires", "1d"]);
+    let (address, head) = (stage.address, announcing(&slow));
+    let held: Vec<_> = (0..12)
+        .map(|_| {
+            let head = head.clone();
+            thread::spawn(move || Client::connect(address, None).unwrap().send(&head).unwrap().status)
+        })
+        .collect();
+    // One that is never silent, and never done.
+    let dripping = thread::spawn(move || {
+        let mut drip = TcpStream::connect(address).unwrap();
+        drip.write_all(head.as_bytes()).unwrap();
+        (0..600)
+            .take_while(|_| {
+                thread::sleep(Duration::from_millis(100));
+                drip.write_all(b"x").is_ok()
+            })
+            .count()
+    });
+    stage.push("1.0", &files, &["--env", "staging"]).well();
+    assert_eq!(stage.room.device().version("staging", "web"), "1.0");
+    let mut ended: Vec<u16> = held.into_iter().map(|thread| thread.join().unwrap()).collect();
+    ended.sort_unstable();
+    assert!(ended.iter().all(|status| [408, 503].contains(status)), "{ended:?}");
+    assert!(ended.contains(&408) && ended.contains(&503), "one token has not all the places: {ended:?}");
+    assert!(dripping.join().unwrap() < 600, "a body that never ends is ended");
+}
+
+#[test]
+fn a_branch_that_would_like_to_be_a_path_or_an_option_is_none() {
+    let stage = Stage::new("branches").serving();
+    let files = stage.build("one", "hello");
+    let fleet = stage.room.fleet.repository();
+    let refs = stage.room.fleet.git(&["for-each-ref"]);
+    for branch in ["../../hooks/x", "a/../b", "--upload-pack=x", "@{-1}", "x.lock", "a b", "HEAD~1", ""] {
+        for option in [format!("--branch={branch}"), format!("--on={branch}")] {
+            let more = ["--env", "prod", "--commit", "--fleet", fleet.to_str().unwrap(), &option];
+            let more: Vec<&str> =
+                more.into_iter().filter(|one| *one != "--commit" || option.starts_with("--on")).collect();
+            let ran = stage.push("1.0", &files, &more);
+            assert!(ran.code == 1 || ran.code == 2, "{option}: {}", ran.said());
+        }
+    }
+    assert_eq!(stage.room.fleet.git(&["for-each-ref"]), refs);
+    stage.room.fleet.write("environments/prod.toml", "branch = \"../main\"\n[apps]\n");
+    stage.room.fleet.commit("a branch that is a path");
+    until("it is refused", || stage.said().contains("environments/prod.toml:1:10: "));
 }

@@ -1,24 +1,36 @@
 //! What comes in: the token, names, and bodies that are neither too long nor too slow.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Bytes, to_bytes};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH};
+use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use super::said::Failure;
+use crate::store::Wants;
+use crate::turn::Desk;
 
-/// Longest that one body may take: at the largest it must come with 140 kB/s.
-const BODY: Duration = Duration::from_secs(120);
+/// So long a body may last whatever it brings.
+const GRACE: Duration = Duration::from_secs(10);
+/// Beyond, it must have come with so many bytes per second.
+const SLOWEST: u64 = 64 << 10;
 /// Bodies that are held in memory at once.
-static ROOM: Semaphore = Semaphore::const_new(8);
+const PLACES: usize = 8;
+/// And of one token, so that nobody takes all of them.
+const PLACES_OF_ONE: usize = 4;
+/// The places that are taken, by the token's name.
+static TAKEN: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
 
 /// Set while a body is received: a connection is then judged by its bytes, not by its head.
 #[derive(Clone, Debug, Default)]
@@ -46,41 +58,78 @@ pub(super) fn token(request: &Request) -> String {
     if scheme.eq_ignore_ascii_case("bearer") { token.trim().to_owned() } else { String::new() }
 }
 
-/// The body, whole.
-pub(super) async fn body(request: Request, most: usize) -> Result<Bytes, Failure> {
+/// The body, whole, once its sender is known: nobody else is listened to for so long. The token's scope is not judged
+/// here; it may depend on what the body says.
+pub(super) async fn body(desk: &Desk, request: Request, most: usize) -> Result<Vec<u8>, Failure> {
     let too_long =
         || Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {most} bytes are taken at once"));
+    let (desk, token) = (desk.clone(), token(&request));
+    let known = tokio::task::spawn_blocking(move || desk.admit(&token, Wants::Look)).await;
+    let name = known.map_err(|_| Failure::ours("the server failed; its journal says why"))??;
     let stated =
         request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if stated.is_some_and(|stated| usize::try_from(stated).map_or(true, |stated| stated > most)) {
         return Err(too_long());
     }
-    let Ok(_room) = ROOM.try_acquire() else {
+    let Some(_place) = Place::take(name) else {
         let text = "others are uploading: try again in a moment";
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, text.to_owned()));
     };
     let asked = request.extensions().get::<Asked>().cloned().unwrap_or_default();
     let _receiving = Receiving::begin(asked);
-    match tokio::time::timeout(BODY, to_bytes(request.into_body(), most)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_long(&error) => Err(too_long()),
-        Ok(Err(error)) => Err(Failure::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"))),
-        Err(_) => {
-            let text = format!("the body did not come within {} s", BODY.as_secs());
-            Err(Failure::new(StatusCode::REQUEST_TIMEOUT, text))
+    let begun = Instant::now();
+    let (mut body, mut bytes) = (request.into_body(), Vec::new());
+    loop {
+        let worth = u64::try_from(bytes.len()).unwrap_or(u64::MAX) / SLOWEST;
+        match timeout_at(begun + GRACE + Duration::from_secs(worth), frame(&mut body)).await {
+            Ok(Some(Ok(data))) if bytes.len() + data.len() > most => return Err(too_long()),
+            Ok(Some(Ok(data))) => bytes.extend_from_slice(&data),
+            Ok(Some(Err(error))) => {
+                return Err(Failure::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}")));
+            }
+            Ok(None) => return Ok(bytes),
+            Err(_) => {
+                let text = format!(
+                    "the body is too slow: {} bytes in {} s, at least {SLOWEST} bytes per second are asked for",
+                    bytes.len(),
+                    begun.elapsed().as_secs()
+                );
+                return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, text));
+            }
         }
     }
 }
 
-fn is_too_long(error: &axum::Error) -> bool {
-    let mut next: Option<&dyn std::error::Error> = Some(error);
-    while let Some(one) = next {
-        if one.to_string().contains("length limit exceeded") {
-            return true;
+/// What comes next of a body; trailers are nothing.
+async fn frame(body: &mut Body) -> Option<Result<axum::body::Bytes, axum::Error>> {
+    let next = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+    Some(next.map(|frame| frame.into_data().unwrap_or_default()))
+}
+
+/// A body that is held in memory.
+struct Place(String);
+
+impl Place {
+    fn take(token: String) -> Option<Self> {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: usize = taken.values().sum();
+        let own = taken.entry(token.clone()).or_default();
+        if total >= PLACES || *own >= PLACES_OF_ONE {
+            return None;
         }
-        next = one.source();
+        *own += 1;
+        Some(Self(token))
     }
-    false
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = taken.get_mut(&self.0) {
+            *own -= 1;
+        }
+        taken.retain(|_, own| *own > 0);
+    }
 }
 
 /// A name, digest or number.

@@ -23,7 +23,7 @@ pub(super) use asked::Asked;
 use asked::token;
 use said::{
     Build, EnvironmentAnswer, HandedIn, LackingAnswer, Problem, PushAnswer, PushTaken, PushWish,
-    ReleaseAnswer, ReleaseWish, Stored, failed,
+    ReleaseAnswer, ReleaseWish, SoakAnswer, Stored, failed,
 };
 
 use crate::store::{NewHanded, NewPush, Wants};
@@ -69,6 +69,7 @@ fn operations() -> OpenApiRouter<Desk> {
         .routes(routes!(handed))
         .routes(routes!(release))
         .routes(routes!(environment))
+        .routes(routes!(soaks))
         .routes(routes!(push))
         .routes(routes!(pushed))
 }
@@ -90,7 +91,7 @@ async fn begin(
     request: Request,
 ) -> Response {
     let token = token(&request);
-    let body = asked::body(request, usize::try_from(INDEX_BYTES).unwrap_or(usize::MAX)).await;
+    let body = asked::body(&desk, request, usize::try_from(INDEX_BYTES).unwrap_or(usize::MAX)).await;
     work(move || {
         let (app, digest) = (asked::name::<AppName>(&app)?, asked::name::<Digest>(&index)?);
         desk.admit(&token, Wants::HandIn(&app))?;
@@ -120,7 +121,7 @@ async fn blocks(
     request: Request,
 ) -> Response {
     let token = token(&request);
-    let body = asked::body(request, BLOCKS_BYTES).await;
+    let body = asked::body(&desk, request, BLOCKS_BYTES).await;
     work(move || {
         let (app, digest) = (asked::name::<AppName>(&app)?, asked::name::<Digest>(&index)?);
         let first = asked::name::<u64>(&first)?;
@@ -144,7 +145,7 @@ async fn blocks(
 )]
 async fn hand_in(State(desk): State<Desk>, Path(app): Path<String>, request: Request) -> Response {
     let token = token(&request);
-    let body = asked::body(request, WORDS_BYTES).await;
+    let body = asked::body(&desk, request, WORDS_BYTES).await;
     work(move || {
         let app = asked::name::<AppName>(&app)?;
         let token = desk.admit(&token, Wants::HandIn(&app))?;
@@ -238,6 +239,23 @@ async fn environment(State(desk): State<Desk>, Path(name): Path<String>, request
     .await
 }
 
+/// Since when environments are published with which trees: for whoever judges a commit before it is taken.
+#[utoipa::path(
+    get, path = "/api/v1/soaks", security(("token" = [])),
+    responses(
+        (status = 200, body = SoakAnswer), (status = 401, body = Problem), (status = 503, body = Problem)
+    )
+)]
+async fn soaks(State(desk): State<Desk>, request: Request) -> Response {
+    let token = token(&request);
+    work(move || {
+        desk.admit(&token, Wants::Look)?;
+        let (soak, glass) = desk.soaks()?;
+        Ok((StatusCode::OK, SoakAnswer { soak, glass }))
+    })
+    .await
+}
+
 /// Has an environment that is owned by push want a release. One that waits for the same app is superseded.
 #[utoipa::path(
     post, path = "/api/v1/environments/{environment}/pushes", security(("token" = [])),
@@ -250,7 +268,7 @@ async fn environment(State(desk): State<Desk>, Path(name): Path<String>, request
 )]
 async fn push(State(desk): State<Desk>, Path(environment): Path<String>, request: Request) -> Response {
     let token = token(&request);
-    let body = asked::body(request, WORDS_BYTES).await;
+    let body = asked::body(&desk, request, WORDS_BYTES).await;
     work(move || {
         let environment = asked::name::<EnvironmentName>(&environment)?;
         let PushWish { app, version, pipeline } = asked::json(&body?)?;

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::config::Owner;
 use crate::store::{Push, PushState, Refusal};
-use crate::turn::{self, EnvironmentView, Lacking, Refused, UploadError};
+use crate::turn::{self, EnvironmentView, Glass, Lacking, Refused, Soak, UploadError};
 
 /// Why something was not done.
 #[derive(Debug, Serialize, ToSchema)]
@@ -113,6 +113,17 @@ pub(super) struct Waiting {
     reason: String,
 }
 
+/// What `requires` and `soak` are judged by.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SoakAnswer {
+    /// Since when each environment is published with which trees: the publisher's record.
+    #[schema(value_type = Object)]
+    pub(super) soak: Soak,
+    /// Environments that need not wait for a while, and why.
+    #[schema(value_type = Vec<Object>)]
+    pub(super) glass: Vec<Glass>,
+}
+
 /// A wish for a release.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct PushWish {
@@ -179,7 +190,7 @@ impl From<Refused> for Failure {
             Refused::Upload(UploadError::Io { .. } | UploadError::Published(_)) => S::INTERNAL_SERVER_ERROR,
             Refused::Upload(_) => S::BAD_REQUEST,
             Refused::Early => S::SERVICE_UNAVAILABLE,
-            Refused::Store(_) | Refused::Published(_) => S::INTERNAL_SERVER_ERROR,
+            Refused::Store(_) | Refused::Published(_) | Refused::State(_) => S::INTERNAL_SERVER_ERROR,
         };
         let text = turn::chain(&refused);
         if status == S::INTERNAL_SERVER_ERROR {
