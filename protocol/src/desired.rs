@@ -265,6 +265,38 @@ mod tests {
         assert_eq!(Desired::parse(&again, &prod()).unwrap(), desired);
     }
 
+    /// What a server wrote for an environment that pipelines move, and one that asks for signed commits; then one of
+    /// later, whose source says more.
+    const SOURCES: [(&str, [&str; 3]); 3] = [
+        (
+            r#"{"commit":"","author":"","time":"2026-11-24T08:00:00Z","subject":"push of web 1.4.2","branch":"","pipeline":"https://ci.example.org/7","token":"ci"}"#,
+            ["", "https://ci.example.org/7", "ci"],
+        ),
+        (
+            r#"{"commit":"9f2c1e7b","author":"A <a@example.org>","time":"2026-11-24T08:00:00Z","subject":"s","branch":"main","signer":"ada@example.org"}"#,
+            ["ada@example.org", "", ""],
+        ),
+        (r#"{"approved":{"by":["ada"]},"token":"ci"}"#, ["", "", "ci"]),
+    ];
+
+    #[test]
+    fn what_later_servers_say_of_a_source_changes_nothing_for_a_device() {
+        let (begin, end) = (RECORDED.find(r#"{"commit"#).unwrap(), RECORDED.find(r#""prune""#).unwrap());
+        let plain = Desired::parse(RECORDED.as_bytes(), &prod()).unwrap();
+        for (source, expected) in SOURCES {
+            let text = format!("{}{source},\n{}", &RECORDED[..begin], &RECORDED[end..]);
+            let desired = Desired::parse(text.as_bytes(), &prod()).unwrap();
+            let Source { signer, pipeline, token, .. } = &desired.source;
+            assert_eq!([signer, pipeline, token], expected);
+            assert_eq!(Desired { source: plain.source.clone(), ..desired.clone() }, plain);
+        }
+        // A server writes them as recorded, and leaves out what there is nothing to say of.
+        for (source, _) in &SOURCES[..2] {
+            let read: Source = serde_json::from_str(source).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), *source);
+        }
+    }
+
     #[test]
     fn another_format_environment_or_bound_applies_nothing() {
         let parse = |text: &str| Desired::parse(text.as_bytes(), &prod());

@@ -20,9 +20,9 @@ fn server(arguments: &[&str]) -> Output {
 }
 
 /// The lines that `init` prints to be run.
-fn printed(room: &Scratch) -> (PathBuf, Vec<String>) {
+fn printed(room: &Scratch, more: &[&str]) -> (PathBuf, Vec<String>) {
     let directory = room.join("it's a fleet");
-    let made = server(&["init", directory.to_str().unwrap()]);
+    let made = server(&[&["init", directory.to_str().unwrap()], more].concat());
     assert!(made.status.success(), "{}", text(&made.stderr));
     let lines =
         text(&made.stdout).lines().filter_map(|line| line.strip_prefix("  ").map(str::to_owned)).collect();
@@ -30,9 +30,30 @@ fn printed(room: &Scratch) -> (PathBuf, Vec<String>) {
 }
 
 #[test]
+fn the_three_commands_that_init_prints_for_pipelines_work_and_nothing_else_moves_what_they_own() {
+    let room = Scratch::new("printed-push");
+    let (directory, lines) = printed(&room, &["--push", "staging", "--push", "prod"]);
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let shell = |line: &str| Command::new(find("sh")).args(["-c", line]).output().unwrap();
+    for line in [&lines[0], &lines[2]] {
+        let ran = shell(line);
+        assert!(ran.status.success(), "{line}: {}", text(&ran.stderr));
+    }
+    let owners = std::fs::read_to_string(directory.join("fleet/fleet.toml")).unwrap();
+    assert_eq!(owners.matches("owner = \"push\"").count(), 2, "{owners}");
+    assert!(
+        !directory.join("fleet/environments").exists() && directory.join("fleet/apps/web/app.toml").exists()
+    );
+    assert!(
+        Device::read(&directory.join("out")).unwrap().find("env.staging.desired.json").unwrap().is_none()
+    );
+    assert!(text(&shell(&lines[2]).stderr).contains("there is a token \"ci\" already"));
+}
+
+#[test]
 fn the_two_commands_that_init_prints_work_as_printed() {
     let room = Scratch::new("printed");
-    let (directory, lines) = printed(&room);
+    let (directory, lines) = printed(&room, &[]);
     assert_eq!(lines.len(), 2, "{lines:?}");
     let elsewhere = room.join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
@@ -62,7 +83,7 @@ fn the_two_commands_that_init_prints_work_as_printed() {
 #[test]
 fn init_touches_nothing_that_is_there() {
     let room = Scratch::new("twice");
-    let (directory, _) = printed(&room);
+    let (directory, _) = printed(&room, &[]);
     let before = listing(&directory);
     let again = server(&["init", directory.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(1));
@@ -74,7 +95,7 @@ fn init_touches_nothing_that_is_there() {
 fn the_keys_of_init_are_their_owners_alone() {
     use std::os::unix::fs::MetadataExt;
     let room = Scratch::new("modes");
-    let (directory, _) = printed(&room);
+    let (directory, _) = printed(&room, &[]);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
     for name in [
         "offline/offline",

@@ -71,6 +71,9 @@ pub struct Init {
     /// Who has which keys. solo: the publisher has all of them.
     #[arg(long, value_enum, default_value_t = Profile::Solo)]
     pub profile: Profile,
+    /// An environment that pipelines move instead of commits; may stand twice.
+    #[arg(long, value_name = "NAME", value_parser = ["staging", "prod"])]
+    pub push: Vec<String>,
 }
 
 /// Who has which keys.
@@ -151,9 +154,29 @@ pub struct Look {
     /// The commit that would be its head, as `git rev-parse` takes it [default: its head].
     #[arg(long, value_name = "COMMIT")]
     pub commit: Option<String>,
-    /// The published directory to compare with.
-    #[arg(long, value_name = "DIR")]
+    /// What to compare with.
+    #[command(flatten)]
+    pub against: Against,
+}
+
+/// What is published: a directory, or a server.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Against {
+    /// The published directory.
+    #[arg(long, value_name = "DIR", conflicts_with = "server")]
     pub out: Option<PathBuf>,
+    /// Its publisher's state directory, which knows how long releases have soaked.
+    #[arg(long, value_name = "DIR", requires = "out")]
+    pub state: Option<PathBuf>,
+    /// The server, such as https://fleet.example.org; to a token it says as well how long releases have soaked.
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// A file with the token [default: the variable TIDELOCK_TOKEN].
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub token_file: Option<PathBuf>,
+    /// Authorities to trust, PEM [default: the system's].
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `validate`
@@ -186,6 +209,7 @@ pub struct Plan {
 
 /// `promote`
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("published").required(true).args(["out", "server"])))]
 pub struct Promote {
     /// The app.
     pub app: AppName,
@@ -201,9 +225,9 @@ pub struct Promote {
     /// The branch on which the change is made.
     #[arg(long, value_name = "NAME", default_value = BRANCH)]
     pub on: String,
-    /// The published directory, which says what is run.
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    /// What says what is run.
+    #[command(flatten)]
+    pub against: Against,
     /// Commit the change to that branch instead of printing it; a remote repository is pushed to.
     #[arg(long)]
     pub commit: bool,

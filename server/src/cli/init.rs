@@ -57,8 +57,15 @@ const FILES: [(&str, &str, bool); 8] = [
     ("apps/hello/tree/hello", include_str!("sample/hello"), true),
 ];
 
-/// Makes `directory`/fleet and `directory`/keys; what to tell the person who asked for it.
-pub(super) fn make(directory: &Path) -> Result<String, Error> {
+/// The app whose releases pipelines hand in, where there is an environment that they move.
+const PUSHED: (&str, &str) = (
+    "apps/web/app.toml",
+    "# Its releases are handed in by a pipeline: `tidelock-server push --app web --version 1.0.0 DIRECTORY`.\n",
+);
+
+/// Makes `directory`/fleet and `directory`/keys; what to tell the person who asked for it. The environments `pushed` are
+/// owned by push: no file says what they want.
+pub(super) fn make(directory: &Path, pushed: &[String]) -> Result<String, Error> {
     // Made here, so that only `keys` below it is closed to others: a web server may serve what stands beside it.
     fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
     let directory = &fs::canonicalize(directory).map_err(failed("find", directory))?;
@@ -75,16 +82,24 @@ pub(super) fn make(directory: &Path) -> Result<String, Error> {
         secret.write_new(&keys.join(room).join(format!("{name}.pem")))?;
         names.push(format!("{name} = {:?}", secret.public_text()));
     }
-    let rules = include_str!("sample/fleet.toml").replace("@KEYS@", &names.join("\n"));
+    let mut rules = include_str!("sample/fleet.toml").replace("@KEYS@", &names.join("\n"));
+    for name in pushed {
+        let section = |owner: &str| format!("[environments.{name}]\nowner = \"{owner}\"\n");
+        rules = rules.replace(&section("git"), &section("push"));
+    }
     write(&fleet.join("fleet.toml"), &rules, false)?;
-    for (path, text, is_executable) in FILES {
+    let is_pushed = |path: &str| pushed.iter().any(|name| path == format!("environments/{name}.toml"));
+    for (path, text, is_executable) in FILES.into_iter().filter(|(path, ..)| !is_pushed(path)) {
         write(&fleet.join(path), text, is_executable)?;
     }
+    if !pushed.is_empty() {
+        write(&fleet.join(PUSHED.0), PUSHED.1, false)?;
+    }
     git::create(&fleet, "main", "A fleet with two environments and the app hello")?;
-    Ok(told(directory))
+    Ok(told(directory, pushed))
 }
 
-fn told(directory: &Path) -> String {
+fn told(directory: &Path, pushed: &[String]) -> String {
     // As it was called when the shell finds it by its name, otherwise by its whole path.
     let called = std::env::args().next().filter(|name| !name.contains('/'));
     let whole = || std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
@@ -93,7 +108,7 @@ fn told(directory: &Path) -> String {
     let places =
         format!("--fleet {} --keys {} --out {} --state {}", at("fleet"), at("keys"), at("out"), at("state"));
     let program = quoted(&program);
-    format!(
+    let mut text = format!(
         "made {}: what runs where, as a Git repository with the app hello\n\
          made {}: private keys; whoever has them all can publish anything (docs/trust.md)\n\
          next, publish the first commit, then serve it (and everything that is committed later):\n  \
@@ -101,7 +116,18 @@ fn told(directory: &Path) -> String {
          {program} serve {places} --listen 127.0.0.1:8080",
         at("fleet"),
         at("keys"),
-    )
+    );
+    if !pushed.is_empty() {
+        let environments: String = pushed.iter().map(|name| format!(" --env {name}")).collect();
+        text.push_str(&format!(
+            "\nnext, make the token of a pipeline; with it in TIDELOCK_TOKEN it runs \
+             `tidelock-server push --server URL --app web --version 1.0.0{} DIRECTORY`:\n  \
+             {program} token create ci --state {} --app web{environments} --expires 90d",
+            pushed.first().map(|name| format!(" --env {name}")).unwrap_or_default(),
+            at("state"),
+        ));
+    }
+    text
 }
 
 /// A word for a shell.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::against::Compared;
 use super::arguments::{Look, Plan, Validate};
 use super::{Error, Exit, say};
 use crate::bundle::Cost;
@@ -33,7 +34,7 @@ impl Drop for Scratch {
 /// It could not be looked for.
 pub fn validate(arguments: &Validate) -> Result<Exit, Error> {
     let scratch = Scratch::new();
-    let asked = asked(&arguments.look, &scratch.0, arguments.allow_prune);
+    let (asked, _) = asked(&arguments.look, &scratch.0, arguments.allow_prune)?;
     match turn::validate(&asked) {
         Ok(()) => {
             say(&format!("{} is fine{}", called(&asked), compared(&asked)));
@@ -55,7 +56,8 @@ pub fn validate(arguments: &Validate) -> Result<Exit, Error> {
 /// Whatever is wrong with it, and trees that cannot be packed.
 pub fn plan(arguments: &Plan) -> Result<Exit, Error> {
     let scratch = Scratch::new();
-    let mut changes = turn::changes(&asked(&arguments.look, &scratch.0, true))?;
+    let (asked, compared) = asked(&arguments.look, &scratch.0, true)?;
+    let mut changes = turn::changes(&asked, &|file| compared.bring(file))?;
     if let Some(environment) = &arguments.env {
         changes.retain(|change| change.environment == *environment);
     }
@@ -67,9 +69,12 @@ pub fn plan(arguments: &Plan) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-fn asked(look: &Look, scratch: &Path, may_prune: bool) -> Proposal {
-    let Look { fleet, branch, commit, out } = look.clone();
-    Proposal { fleet, branch, commit, out, scratch: scratch.to_owned(), may_prune }
+fn asked(look: &Look, scratch: &Path, may_prune: bool) -> Result<(Proposal, Compared), Error> {
+    let Look { fleet, branch, commit, against } = look.clone();
+    let compared = Compared::with(&against, scratch)?;
+    let (out, state) = (compared.out.clone(), compared.state.clone());
+    let scratch = scratch.to_owned();
+    Ok((Proposal { fleet, branch, commit, out, state, scratch, may_prune }, compared))
 }
 
 fn called(asked: &Proposal) -> String {
@@ -77,10 +82,10 @@ fn called(asked: &Proposal) -> String {
 }
 
 fn compared(asked: &Proposal) -> &'static str {
-    if asked.out.is_some() {
-        ""
-    } else {
-        " (without --out, not compared with what is registered and published)"
+    match (&asked.out, &asked.state) {
+        (None, _) => " (without --out or --server, not compared with what is registered and published)",
+        (_, None) => " (without --state or a token, not asked how long releases have soaked)",
+        _ => "",
     }
 }
 

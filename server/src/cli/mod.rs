@@ -2,6 +2,7 @@
 //!
 //! Never here: what a command does (`turn`, `init` aside), or serving (`web`, which `main` brings together with `turn`).
 
+mod against;
 mod arguments;
 mod errors;
 mod expiring;
@@ -17,8 +18,8 @@ mod token;
 use std::io::{self, Write};
 
 pub use arguments::{
-    Arguments, BreakGlass, Command, Expiring, Init, Look, Place, Plan, Promote, Publish, Push, Serve, Speak,
-    Status, Token, Validate, Wait,
+    Against, Arguments, BreakGlass, Command, Expiring, Init, Look, Place, Plan, Promote, Publish, Push,
+    Serve, Speak, Status, Token, Validate, Wait,
 };
 pub use errors::Error;
 pub use look::{plan, validate};
@@ -28,6 +29,7 @@ pub use serving::{Serving, serving};
 pub use status::status;
 pub use token::token;
 
+use crate::publish::Published;
 pub use crate::turn::chain;
 use crate::turn::{self, Outcome};
 
@@ -57,7 +59,7 @@ pub enum Exit {
 /// # Errors
 /// Something is there already, or cannot be written.
 pub fn init(arguments: &Init) -> Result<Exit, Error> {
-    let made = init::make(&arguments.directory)?;
+    let made = init::make(&arguments.directory, &arguments.push)?;
     say(&made);
     Ok(Exit::Done)
 }
@@ -88,7 +90,11 @@ pub fn publish(arguments: &Publish) -> Result<Exit, Error> {
 /// # Errors
 /// There is nothing to promote, or the change cannot be made.
 pub fn promote(arguments: &Promote) -> Result<Exit, Error> {
-    Ok(promote::promote(arguments)?)
+    let scratch = look::Scratch::new();
+    let out = against::Compared::with(&arguments.against, &scratch.0)?.out;
+    // A command line without both was refused before.
+    let Some(out) = out else { return Ok(Exit::Usage) };
+    Ok(promote::promote(arguments, &Published::read(&out)?, &scratch.0)?)
 }
 
 /// Breaks glass, and says so.

@@ -6,18 +6,14 @@ use tidelock_protocol::desired::{Choice, Desired};
 use tidelock_protocol::names::{AppName, EnvironmentName, Version};
 
 use super::arguments::Promote;
-use super::look::Scratch;
 use super::{Exit, say};
 use crate::config::{FILE_BYTES, with_release};
 use crate::git::{self, Commit, Kind, Repository};
-use crate::publish::{self, Published};
+use crate::publish::Published;
 
 /// Why nothing was promoted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What is published cannot be read.
-    #[error("cannot read what is published")]
-    Published(#[from] publish::Error),
     /// The repository.
     #[error("cannot change the fleet repository")]
     Git(#[from] git::Error),
@@ -50,9 +46,8 @@ pub enum Error {
 }
 
 /// Prints the change, or commits it.
-pub(super) fn promote(arguments: &Promote) -> Result<Exit, Error> {
-    let Promote { app, from, to, fleet, on, out, commit, branch } = arguments;
-    let published = Published::read(out)?;
+pub(super) fn promote(arguments: &Promote, published: &Published, scratch: &Path) -> Result<Exit, Error> {
+    let Promote { app, from, to, fleet, on, commit, branch, .. } = arguments;
     let nothing = || Error::Nothing { app: app.clone(), environment: from.clone() };
     let desired = published.desired.get(from).ok_or_else(nothing)?;
     let choice = match desired.apps.get(app).map(Vec::as_slice) {
@@ -61,8 +56,7 @@ pub(super) fn promote(arguments: &Promote) -> Result<Exit, Error> {
         Some(_) => return Err(Error::Several { app: app.clone(), environment: from.clone() }),
     };
     let version = &choice.stable.version;
-    let scratch = Scratch::new();
-    let mut repository = Repository::open(fleet, &scratch.0.join("git"))?;
+    let mut repository = Repository::open(fleet, &scratch.join("git"))?;
     let base = repository.head(on)?;
     let file = format!("environments/{to}.toml");
     let text = read_file(&repository, &base, &file)?.unwrap_or_default();
@@ -88,7 +82,7 @@ pub(super) fn promote(arguments: &Promote) -> Result<Exit, Error> {
         }
         return Ok(Exit::Done);
     };
-    commit_files(&repository, &base, &files, &message, (target, branch.is_none()), &scratch.0)?;
+    commit_files(&repository, &base, &files, &message, (target, branch.is_none()), scratch)?;
     say(&format!("committed {message:?} to {target} of {}", repository.label()));
     Ok(Exit::Done)
 }

@@ -77,10 +77,15 @@ pub fn wait(arguments: &Wait) -> Result<Exit, Error> {
 }
 
 fn speak(speak: &Speak) -> Result<Server, Error> {
-    let named = speak.token_file.as_deref().map(|path| text(path, 4096)).transpose()?;
-    let token = named.or_else(|| std::env::var("TIDELOCK_TOKEN").ok()).map(|token| token.trim().to_owned());
-    let token = token.filter(|token| !token.is_empty()).ok_or(pipeline::Error::NoToken)?;
+    let token = token(speak.token_file.as_deref())?.ok_or(pipeline::Error::NoToken)?;
     Ok(Server::new(&Speaking { url: speak.server.clone(), token, ca_file: speak.ca_file.clone() })?)
+}
+
+/// The token of this file, or else of the environment.
+pub(super) fn token(file: Option<&Path>) -> Result<Option<String>, Error> {
+    let named = file.map(|path| text(path, 4096)).transpose()?;
+    let token = named.or_else(|| std::env::var("TIDELOCK_TOKEN").ok()).map(|token| token.trim().to_owned());
+    Ok(token.filter(|token| !token.is_empty()))
 }
 
 /// The environment is moved by a commit: that, or what it would say.

@@ -7,7 +7,7 @@ use tidelock_protocol::time::Timestamp;
 use super::arguments::Token;
 use super::{Error, Exit, say};
 use crate::store::{self, NewToken, Scope, Store};
-use crate::{keys, look};
+use crate::{keys, look, turn};
 
 /// Does what is asked of tokens.
 ///
@@ -23,13 +23,13 @@ pub fn token(command: &Token) -> Result<Exit, Error> {
                 environments: Scope(env.clone()),
                 expires: now.after(*expires),
             };
-            let text = Store::open(state)?.create_token(&new, &keys::random()?, now)?;
+            let text = turn::create_token(state, &new, &keys::random()?, now)?;
             say(&text);
             Ok(Exit::Done)
         }
         Token::List { state } => list(state),
         Token::Revoke { state, name } => {
-            if Store::open(state)?.revoke_token(name, look::clock().now)? {
+            if turn::revoke_token(state, name, look::clock().now)? {
                 say(&format!("revoked {name}"));
                 return Ok(Exit::Done);
             }

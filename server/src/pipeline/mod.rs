@@ -6,6 +6,7 @@
 mod archive;
 mod gather;
 mod http;
+mod mirror;
 mod push;
 mod sign;
 mod wait;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use crate::{bundle, keys};
 
 pub use http::{Server, Speaking};
+pub use mirror::{mirror, soaks, target_file};
 pub use push::{Build, Done, Moved, Progress, Pushing, push};
 pub use sign::Signer;
 pub use wait::{Awaited, Waiting, wait};

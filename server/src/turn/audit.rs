@@ -1,4 +1,5 @@
-//! Who changed what when: `audit.jsonl` in the state directory, one line per event, only ever appended to.
+//! Who changed what when: `audit.jsonl` in the state directory, one line per event, only ever appended to. A line is
+//! written before what it tells: a turn that is killed in between tells it again, and nothing is done in silence.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -7,12 +8,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tidelock_protocol::desired::Desired;
-use tidelock_protocol::names::EnvironmentName;
+use tidelock_protocol::names::{AppName, EnvironmentName};
 use tidelock_protocol::time::Timestamp;
 
 use super::Error;
 use super::glass::Glass;
 use super::views::{Rewrite, Taken, View, Views};
+use crate::publish::Registration;
+use crate::store::NewToken;
+
+/// A release that is registered now: its app, what it is, and the token it came with.
+pub(super) type NewlyRegistered<'a> = (&'a AppName, &'a Registration, Option<&'a str>);
 
 /// The file.
 pub(super) struct Audit {
@@ -36,7 +42,44 @@ impl Audit {
         self.append(&events.collect::<Vec<_>>())
     }
 
-    /// Records what was published.
+    /// Records that the branch of `fleet.toml` was rewritten where no manifest says what it was before, and why that was
+    /// accepted.
+    pub(super) fn fleet_rewrite(&self, views: &Views, now: Timestamp) -> Result<(), Error> {
+        let Some(Rewrite { from, reason: Some(reason) }) = &views.fleet_rewrite else { return Ok(()) };
+        let commit = &views.fleet_commit;
+        self.append(&[json!({
+            "time": now, "event": "rewrite accepted", "branch": commit.branch, "from": from, "to": commit.id.as_str(),
+            "reason": reason,
+        })])
+    }
+
+    /// Records the releases that are registered now, and with which token they came; none: the publisher packed them.
+    pub(super) fn registered(&self, new: &[NewlyRegistered<'_>], now: Timestamp) -> Result<(), Error> {
+        let event = |(app, registration, token): &NewlyRegistered<'_>| {
+            let Registration { version, platform, source, stored, .. } = registration;
+            json!({
+                "time": now, "event": "registered", "app": app, "version": version, "platform": platform,
+                "tree": stored.tree, "source": source, "token": token,
+            })
+        };
+        self.append(&new.iter().map(event).collect::<Vec<_>>())
+    }
+
+    /// Records that a token was made.
+    pub(super) fn token_created(&self, token: &NewToken, now: Timestamp) -> Result<(), Error> {
+        let NewToken { name, apps, environments, expires } = token;
+        self.append(&[json!({
+            "time": now, "event": "token created", "name": name, "apps": apps.0, "environments": environments.0,
+            "expires": expires,
+        })])
+    }
+
+    /// Records that a token was revoked.
+    pub(super) fn token_revoked(&self, name: &str, now: Timestamp) -> Result<(), Error> {
+        self.append(&[json!({ "time": now, "event": "token revoked", "name": name })])
+    }
+
+    /// Records what is published.
     pub(super) fn manifests(&self, manifests: &[Desired], now: Timestamp) -> Result<(), Error> {
         let event = |desired: &Desired| {
             let Desired { environment, serial, source, .. } = desired;

@@ -11,7 +11,9 @@ use tidelock_protocol::desired::Desired;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::{AppName, EnvironmentName, Platform, Version};
 
+use super::glass::{Glass, broken};
 use super::handed::owned_by_git;
+use super::soak::Soak;
 use super::uploads::{self, Lacking, Uploads};
 use super::views::Views;
 use super::watch::Wake;
@@ -69,6 +71,9 @@ pub enum Refused {
     /// What is published.
     #[error(transparent)]
     Published(#[from] crate::publish::Error),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] Box<super::Error>),
 }
 
 /// An environment as pipelines see it.
@@ -205,6 +210,14 @@ impl Desk {
             None => Vec::new(),
         };
         Ok(EnvironmentView { owner, desired, queue })
+    }
+
+    /// Since when environments are published with which trees, as the state directory keeps it, and glass that is broken.
+    ///
+    /// # Errors
+    /// The state directory cannot be read.
+    pub fn soaks(&self) -> Result<(Soak, Vec<Glass>), Refused> {
+        Ok((Soak::read(&self.state), broken(&self.state, look::clock().now).map_err(Box::new)?))
     }
 
     /// A push by its number.

@@ -50,8 +50,8 @@ pub enum Error {
     },
     /// The first commit that would be published is not signed as it must be.
     #[error(
-        "refused: {branch} at {commit} is not taken, because {reason}; commits must be signed here, and nothing was published \
-         before"
+        "refused: {branch} at {commit} is not taken, because {reason}; commits must be signed here, and no environment \
+         goes on without it"
     )]
     Unsigned {
         /// The branch of `fleet.toml`.
@@ -61,10 +61,10 @@ pub enum Error {
         /// What is wrong with its signature.
         reason: String,
     },
-    /// The branch of `fleet.toml` was rewritten, and what was published last is gone.
+    /// The branch of `fleet.toml` was rewritten, and what was taken last is gone, or every environment is owned by push.
     #[error(
-        "refused: the branch {branch} does not descend from commit {from}, which was published last, and that commit is not \
-         in the repository any more; look at what happened, then `publish --accept-rewrite REASON`"
+        "refused: the branch {branch} does not descend from commit {from}, which was taken last and cannot \
+         stand in for it; look at what happened, then `publish --accept-rewrite REASON`"
     )]
     Rewritten {
         /// The branch.

@@ -11,6 +11,7 @@ use tidelock_protocol::digest::{Digest, Hasher};
 use tidelock_protocol::names::{AppName, EnvironmentName, Platform, Version};
 use tidelock_protocol::time::Timestamp;
 
+use super::audit::NewlyRegistered;
 use super::uploads::Uploads;
 use super::views::Views;
 use super::{Error, packing};
@@ -174,6 +175,24 @@ impl HandedIn {
             };
             manifests.insert(environment.clone(), desired);
         }
+    }
+
+    /// What is registered by this plan, with the token that it came with.
+    pub(super) fn registered<'a>(
+        &'a self,
+        all: &'a BTreeMap<AppName, Vec<Registration>>,
+        plan: &Plan,
+    ) -> Vec<NewlyRegistered<'a>> {
+        let token = |app: &AppName, new: &Registration| {
+            let same = |(handed, _): &&(Handed, Registration)| {
+                let NewHanded { app: of, version, platform, .. } = &handed.release;
+                (of, version, platform) == (app, &new.version, &new.platform)
+            };
+            self.releases.iter().find(same).map(|(handed, _)| handed.release.token.as_str())
+        };
+        let is_signed = |app: &AppName| plan.signed.iter().any(|(role, _)| *role == format!("app.{app}"));
+        let signed = all.iter().filter(|(app, _)| is_signed(app));
+        signed.flat_map(|(app, new)| new.iter().map(move |new| (app, new, token(app, new)))).collect()
     }
 
     /// The environment waits for another one.

@@ -12,6 +12,7 @@ mod packing;
 mod proposal;
 mod rules;
 mod soak;
+mod tokens;
 mod trees;
 mod uploads;
 mod views;
@@ -29,7 +30,8 @@ pub use desk::{Board, Desk, EnvironmentView, Refused};
 pub use error::{Error, chain};
 pub use glass::{Glass, break_glass, broken};
 pub use outcome::{Cause, Outcome, Stopped};
-pub use proposal::{AppChange, Changes, Proposal, changes, validate};
+pub use proposal::{AppChange, Bring, Changes, Proposal, changes, validate};
+pub use tokens::{create_token, revoke_token};
 pub use uploads::{Error as UploadError, Lacking, Uploads};
 pub use watch::{News, Said, Wake, watch};
 
@@ -44,6 +46,7 @@ use audit::Audit;
 use handed::HandedIn;
 use packing::Memory;
 use soak::Held;
+pub use soak::Soak;
 use views::{Taken, View, Views};
 use wishes::{Release, Wishes};
 
@@ -82,15 +85,18 @@ pub fn once(settings: &Settings) -> Result<Outcome, Error> {
     let now = seen.clock.now;
     let audit = Audit::of(&settings.state);
     audit.rewrites(&views, now)?;
+    audit.fleet_rewrite(&views, now)?;
+    audit.registered(&handed.registered(&registrations, &plan), now)?;
+    audit.unsoaked(&held.waived, &plan.manifests, now)?;
+    audit.manifests(&plan.manifests, now)?;
     plan.effects.iter().try_for_each(|effect| directory.apply(&lock, effect))?;
     Memory::of(&settings.state, &directory, &seen.keyring).remember(&trees, &registrations)?;
     PendingFiles::of(&settings.state).settle(&plan.waiting, &seen.keyring, now)?;
-    audit.manifests(&plan.manifests, now)?;
     let after = if plan.effects.is_empty() { None } else { Some(Published::read(&settings.out)?) };
     let published = after.as_ref().unwrap_or(&seen.published);
     handed.settle(&plan, published, now)?;
-    audit.unsoaked(&held.waived, &plan.manifests, now)?;
     held.soak.note(published, &settings.state, now)?;
+    views::Last::keep(&settings.state, &views)?;
     publish::sweep(&directory, &lock, published, &settings.state, views.fleet.grace, now)?;
     directory.clear(&lock)?;
     Ok(outcome(settings, &seen, &views, &held, plan))

@@ -4,22 +4,25 @@
 //! Never here: signing, or words for people (`cli`).
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::Serialize;
-use tidelock_protocol::desired::{Build, Choice, Desired};
+use tidelock_protocol::desired::{Build, Choice, Desired, IndexTarget};
 use tidelock_protocol::names::{AppName, EnvironmentName, Platform};
 
+use super::glass::broken;
 use super::packing;
+use super::soak::Soak;
 use super::trees::{self, Tree};
-use super::views::{Taken, Views};
+use super::views::{Taken, View, Views};
 use super::wishes::Wishes;
 use super::{Error, Settings, manifests};
 use crate::bundle::{Cost, compare};
 use crate::config::{Place, Problems};
 use crate::git::Repository;
-use crate::publish::{Content, Directory, Known, Published};
+use crate::look::clock;
+use crate::publish::{Content, Directory, Known, Published, Registration};
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct Proposal {
     pub commit: Option<String>,
     /// The published directory to compare with; none: only what the commit says by itself is judged.
     pub out: Option<PathBuf>,
+    /// The publisher's state directory, or a copy of what it knows of soaks; none: those are not judged.
+    pub state: Option<PathBuf>,
     /// A directory for what has to be made on the way.
     pub scratch: PathBuf,
     /// Whether more than one app may be removed from an environment.
@@ -82,19 +87,51 @@ struct Looked {
 /// # Errors
 /// [`Error::Problems`] with all of them; another one when they could not be looked for.
 pub fn validate(proposal: &Proposal) -> Result<(), Error> {
-    look(proposal).map(drop)
+    let looked = look(proposal)?;
+    let waits = looked.views.fleet.environments.values().any(|rules| rules.requires.is_some());
+    match &proposal.state {
+        Some(state) if waits => soaked(&looked, proposal, state),
+        _ => Ok(()),
+    }
 }
 
-/// What the commit changes for each environment that Git owns, in their order.
+/// Whether every environment that waits for another one wants only what soaked there for long enough.
+fn soaked(looked: &Looked, proposal: &Proposal, state: &Path) -> Result<(), Error> {
+    let (wanted, _) = looked.wanted(proposal)?;
+    let now = clock().now;
+    let (soak, glass) = (Soak::read(state), broken(state, now)?);
+    let mut problems = Problems::default();
+    for View { environment, file, .. } in &looked.views.environments {
+        let rules = looked.views.fleet.environments.get(environment);
+        let (Some(rule), Some(desired)) =
+            (rules.and_then(|rules| rules.requires.as_ref()), wanted.get(environment))
+        else {
+            continue;
+        };
+        if glass.iter().any(|glass| glass.environment == *environment) {
+            continue;
+        }
+        for (app, n, why) in soak.lacking(desired, rule, now) {
+            let choice = file.as_ref().and_then(|file| file.apps.get(app)?.get(n));
+            let place = choice.map_or_else(Place::default, |choice| choice.wish.place.clone());
+            problems.add(place, format!("is not taken yet: {why}"));
+        }
+    }
+    Ok(problems.settle()?)
+}
+
+/// Brings a file of `targets/` to the published directory of a proposal, where it lies elsewhere.
+pub type Bring<'a> = &'a dyn Fn(&IndexTarget) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// What the commit changes for each environment that Git owns, in their order. An index that is not in the published
+/// directory is asked of `bring` first.
 ///
 /// # Errors
 /// As [`validate`], and a tree that cannot be packed.
-pub fn changes(proposal: &Proposal) -> Result<Vec<Changes>, Error> {
-    let Looked { repository, views, wishes, trees, published } = look(proposal)?;
-    let directory = Directory::at(&proposal.scratch.join("made"));
-    let _lock = directory.lock()?;
-    let registrations = packing::registrations(&repository, &directory, &trees)?;
-    let wanted = manifests(&views, &wishes, &registrations);
+pub fn changes(proposal: &Proposal, bring: Bring<'_>) -> Result<Vec<Changes>, Error> {
+    let looked = look(proposal)?;
+    let (wanted, registrations) = looked.wanted(proposal)?;
+    let Looked { views, published, .. } = looked;
     let mut made = BTreeMap::new();
     for registration in registrations.values().flatten() {
         if let Content::Bytes(bytes) = &registration.index {
@@ -107,6 +144,13 @@ pub fn changes(proposal: &Proposal) -> Result<Vec<Changes>, Error> {
         }
         let out = proposal.out.as_deref().unwrap_or(Path::new("."));
         let path = Directory::at(out).target(&format!("{}.{}", build.index.sha256, build.index.name));
+        if !path.exists() {
+            bring(&build.index).map_err(|source| Error::State {
+                what: "fetch",
+                path: path.clone(),
+                source: io::Error::other(source),
+            })?;
+        }
         fs::read(&path).map_err(|source| Error::State { what: "read", path, source })
     };
     let mut all = Vec::new();
@@ -122,8 +166,21 @@ pub fn changes(proposal: &Proposal) -> Result<Vec<Changes>, Error> {
     Ok(all)
 }
 
+impl Looked {
+    /// What the environments would want, and what is packed for it.
+    fn wanted(
+        &self,
+        proposal: &Proposal,
+    ) -> Result<(BTreeMap<EnvironmentName, Desired>, BTreeMap<AppName, Vec<Registration>>), Error> {
+        let directory = Directory::at(&proposal.scratch.join("made"));
+        let _lock = directory.lock()?;
+        let registrations = packing::registrations(&self.repository, &directory, &self.trees)?;
+        Ok((manifests(&self.views, &self.wishes, &registrations), registrations))
+    }
+}
+
 fn look(proposal: &Proposal) -> Result<Looked, Error> {
-    let Proposal { fleet, branch, commit, out, scratch, may_prune } = proposal;
+    let Proposal { fleet, branch, commit, out, scratch, may_prune, state: _ } = proposal;
     let mut repository = Repository::open(fleet, &scratch.join("git"))?;
     if let Some(commit) = commit {
         repository.pretend(branch, commit)?;

@@ -24,7 +24,7 @@ const MOST: usize = 500;
 
 /// The record `published.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Soak {
+pub struct Soak {
     format: u32,
     environments: BTreeMap<EnvironmentName, BTreeMap<AppName, BTreeMap<Digest, Time>>>,
 }
@@ -98,9 +98,27 @@ impl Soak {
         }
     }
 
+    /// What of `desired` its environment may not want yet: the app, the number of the choice, and why.
+    pub(super) fn lacking<'a>(
+        &self,
+        desired: &'a Desired,
+        rule: &Requires,
+        now: Timestamp,
+    ) -> Vec<(&'a AppName, usize, String)> {
+        let mut lacking = Vec::new();
+        for (app, choices) in &desired.apps {
+            for (n, release) in choices.iter().map(|choice| &choice.stable).enumerate() {
+                let lacks = |build| self.lacks(&desired.environment, rule, app, build, now);
+                let why = release.platforms.values().find_map(lacks);
+                lacking.extend(why.map(|why| (app, n, format!("{app} {}: {why}", release.version))));
+            }
+        }
+        lacking
+    }
+
     /// Why `environment` may not want this build yet; none: it may. What it was published with itself may always come
     /// back.
-    pub(super) fn lacks(
+    fn lacks(
         &self,
         environment: &EnvironmentName,
         rule: &Requires,
@@ -164,14 +182,8 @@ impl Held {
             else {
                 continue;
             };
-            let mut whys = Vec::new();
-            for (app, choices) in &desired.apps {
-                for release in choices.iter().map(|choice| &choice.stable) {
-                    let lacks = |build| held.soak.lacks(environment, rule, app, build, now);
-                    let why = release.platforms.values().find_map(lacks);
-                    whys.extend(why.map(|why| format!("{app} {}: {why}", release.version)));
-                }
-            }
+            let whys: Vec<String> =
+                held.soak.lacking(desired, rule, now).into_iter().map(|(_, _, why)| why).collect();
             if whys.is_empty() {
                 continue;
             }
@@ -183,7 +195,8 @@ impl Held {
     }
 }
 
-fn place(state: &Path) -> PathBuf {
+/// Where the record lies, below the state directory `state`.
+pub(super) fn place(state: &Path) -> PathBuf {
     state.join("published.json")
 }
 

@@ -1,14 +1,20 @@
 //! What the fleet repository says: its branches, each at one commit, as one turn sees them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use tidelock_protocol::desired::Desired;
 use tidelock_protocol::names::{AppName, EnvironmentName};
 
 use super::{Cause, Error, Settings, Stopped};
 use crate::config::{self, App, Environment, FILE_BYTES, File, Fleet, Owner, Place, Problems, Texts};
 use crate::git::{Commit, Kind, ObjectId, Pick, Published as Relation, Repository, Signature, pick};
-use crate::publish::Published;
+use crate::publish::{self, Published};
+
+/// The record of the last commit, below the state directory.
+const LAST: &str = "fleet.json";
 
 /// What the fleet repository says.
 pub(super) struct Views {
@@ -16,6 +22,8 @@ pub(super) struct Views {
     pub(super) fleet: Fleet,
     /// The commit that says so.
     pub(super) fleet_commit: Commit,
+    /// Whether that commit does not descend from the one before, where no manifest says which that was.
+    pub(super) fleet_rewrite: Option<Rewrite>,
     /// Every app of that commit.
     pub(super) apps: BTreeMap<AppName, App>,
     /// The environments that Git owns.
@@ -59,6 +67,35 @@ pub(super) struct Rewrite {
     pub(super) reason: Option<String>,
 }
 
+/// The commit whose `fleet.toml` counted last: what its branch must descend from while no manifest names a commit of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Last {
+    branch: String,
+    commit: String,
+}
+
+impl Last {
+    /// That of the state directory `state` and this branch; a record that cannot be read is none.
+    fn read(state: &Path, branch: &str) -> Option<String> {
+        let last: Self = serde_json::from_slice(&fs::read(state.join(LAST)).ok()?).ok()?;
+        (last.branch == branch).then_some(last.commit)
+    }
+
+    /// Keeps it, when that is news.
+    pub(super) fn keep(state: &Path, views: &Views) -> Result<(), Error> {
+        let Commit { id, branch, .. } = &views.fleet_commit;
+        if Self::read(state, branch).as_deref() == Some(id.as_str()) {
+            return Ok(());
+        }
+        let path = state.join(LAST);
+        let last = Self { branch: branch.clone(), commit: id.to_string() };
+        let text = serde_json::to_vec(&last);
+        let text =
+            text.map_err(|error| Error::State { what: "write", path: path.clone(), source: error.into() })?;
+        Ok(publish::replace(&path, &text)?)
+    }
+}
+
 impl Views {
     /// Reads `fleet.toml` of the configured branch, and each environment of its own or the configured branch; none when
     /// that file cannot be read. What is wrong is noted. A rewritten history that descends from what is `waiting` for a
@@ -71,7 +108,8 @@ impl Views {
         problems: &mut Problems,
     ) -> Result<Option<Self>, Error> {
         let head = repository.head(&settings.branch)?;
-        let fleet_commit = Self::fleet_commit(repository, settings, published, waiting, head.clone())?;
+        let (fleet_commit, fleet_rewrite) =
+            Self::fleet_commit(repository, settings, published, waiting, head.clone())?;
         let base = Snapshot::read(repository, &fleet_commit, problems)?;
         let Some(fleet) = config::fleet(&base.texts, problems) else { return Ok(None) };
         let mut snapshots = BTreeMap::from([(settings.branch.clone(), base)]);
@@ -112,7 +150,7 @@ impl Views {
             });
         }
         let apps = snapshots.remove(&settings.branch).map(|base| base.apps).unwrap_or_default();
-        Ok(Some(Self { fleet, fleet_commit, apps, environments }))
+        Ok(Some(Self { fleet, fleet_commit, fleet_rewrite, apps, environments }))
     }
 
     /// The commit whose `fleet.toml` counts: the head, or, while a rewrite of that branch is not accepted, the one that
@@ -123,20 +161,46 @@ impl Views {
         published: &Published,
         waiting: &BTreeMap<EnvironmentName, String>,
         head: Commit,
-    ) -> Result<Commit, Error> {
+    ) -> Result<(Commit, Option<Rewrite>), Error> {
         let on_branch = published.desired.values().filter(|desired| desired.source.branch == settings.branch);
         let last = on_branch.max_by_key(|desired| desired.source.time);
+        if last.is_none()
+            && let Some(from) = Last::read(&settings.state, &settings.branch)
+        {
+            return Self::after(repository, settings, from, head);
+        }
         let (from, cause) = match taken(repository, settings, last, waiting, &head)? {
-            Taken::Yes { .. } => return Ok(head),
+            Taken::Yes { .. } => return Ok((head, None)),
             Taken::No { from, cause } => (from, cause),
         };
         let branch = settings.branch.clone();
         match (repository.known_commit(&from, &branch)?, cause) {
-            (Some(commit), _) => Ok(commit),
+            (Some(commit), _) => Ok((commit, None)),
             (None, Cause::Rewritten | Cause::Unsoaked(_)) => Err(Error::Rewritten { branch, from }),
             (None, Cause::Unsigned(reason)) => {
                 Err(Error::Unsigned { branch, commit: head.id.to_string(), reason })
             }
+        }
+    }
+
+    /// The head, where every environment of the branch is owned by push: a rewrite stops all of them, since `fleet.toml`
+    /// says who may push.
+    fn after(
+        repository: &Repository,
+        settings: &Settings,
+        from: String,
+        head: Commit,
+    ) -> Result<(Commit, Option<Rewrite>), Error> {
+        let branch = settings.branch.clone();
+        if let Taken::No { cause: Cause::Unsigned(reason), .. } =
+            taken(repository, settings, None, &BTreeMap::new(), &head)?
+        {
+            return Err(Error::Unsigned { branch, commit: head.id.to_string(), reason });
+        }
+        match pick(repository.relation(Some(&from), &head.id)?, settings.accept_rewrite.as_deref()) {
+            Pick::Take => Ok((head, None)),
+            Pick::TakeRewritten { from, reason } => Ok((head, Some(Rewrite { from, reason: Some(reason) }))),
+            Pick::Stop { from } => Err(Error::Rewritten { branch, from }),
         }
     }
 

@@ -120,3 +120,49 @@ fn a_server_with_the_keys_of_staging_alone_cannot_sign_prod() {
     assert_eq!(device.version("staging", "web"), "1.0");
     assert!(!device.desired("prod").apps.contains_key(&"web".parse().unwrap()));
 }
+
+#[test]
+fn where_pipelines_own_every_environment_a_rewritten_branch_stops_them_until_somebody_says_why() {
+    let stage = Stage::new("descent");
+    let fleet = &stage.room.fleet;
+    let rules = fs::read_to_string(fleet.repository().join("fleet.toml")).unwrap();
+    fleet.write("fleet.toml", rules.replace("owner = \"git\"", "owner = \"push\""));
+    fleet.git(&["rm", "--quiet", "environments/prod.toml"]);
+    fleet.commit("prod is owned by push as well");
+    fleet.publish().well();
+    fleet.write("README.md", "second");
+    let second = fleet.commit("second");
+    fleet.publish().well();
+    fleet.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    fleet.write("README.md", "another second");
+    fleet.commit("another second");
+    let ran = fleet.publish();
+    assert!(ran.code == 3 && ran.stderr.contains(&second), "{}", ran.said());
+    fleet.server("publish", &["--accept-rewrite", "it held a secret"]).well();
+    fleet.publish().well();
+    let audit = fs::read_to_string(fleet.state().join("audit.jsonl")).unwrap();
+    let line = audit.lines().find(|line| line.contains("rewrite accepted")).unwrap();
+    assert!(line.contains(&second) && line.contains("it held a secret"), "{line}");
+}
+
+#[test]
+fn the_audit_names_every_token_registration_and_move_with_the_token_that_made_it() {
+    let stage = Stage::new("audit").serving();
+    stage.push("1.0", &stage.build("one", "hello"), &["--env", "staging"]).well();
+    let state = stage.room.fleet.state();
+    tool(&["token", "revoke", "--state", state.to_str().unwrap(), "ci"], "").well();
+    let audit = fs::read_to_string(state.join("audit.jsonl")).unwrap();
+    let events: Vec<serde_json::Value> =
+        audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let find = |event: &str, app: &str| {
+        let is = |one: &&serde_json::Value| one["event"] == event && (app.is_empty() || one["app"] == app);
+        events.iter().find(is).unwrap_or_else(|| panic!("no {event} {app}: {audit}"))
+    };
+    assert_eq!(find("token created", "")["environments"], serde_json::json!(["staging"]));
+    assert_eq!(find("registered", "hello")["token"], serde_json::Value::Null);
+    let web = find("registered", "web");
+    assert_eq!((web["token"].as_str(), web["source"].as_str()), (Some("ci"), Some("5eed")));
+    let moved = events.iter().find(|one| one["event"] == "published" && one["environment"] == "staging");
+    assert_eq!(moved.unwrap()["source"]["token"], "ci");
+    assert_eq!(find("token revoked", "")["name"], "ci");
+}
