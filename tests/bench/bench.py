@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The bench: ratios against named tools in the same run, printed; nothing here is a test.
 
-    tests/bench/bench.py            everything but `hour` and `downtime` (as root: loop devices; about half an hour)
-    tests/bench/bench.py NAME…      some of: install next pairs memory resting poll publish size hour downtime
+    tests/bench/bench.py            everything but `hour`, `downtime` and `targets` (as root: loop devices; about half an hour)
+    tests/bench/bench.py NAME…      some of: install next pairs memory resting poll publish size hour downtime targets
 
 Each line: what, ours, theirs, ratio, and what is accepted and aimed at.
 """
@@ -14,12 +14,11 @@ import sys
 import time
 
 import rig
+import targets
 from rig import WORK, Device, Fleet, Nginx, Wire, cost, empty_log, file_system, fresh, output, quiet, versus, written
 
 TREES = WORK / "trees"
 PAIRS = "esphome pm2 nginx node-red zigbee2mqtt numpy onnxruntime opencv ruff uv containerd".split()
-# The software digest is what a Pi without SHA instructions computes.
-SOFT_SHA = '--cfg sha2_backend="soft"'
 
 
 def line(what, ours, theirs, ratio, accept="", aim=""):
@@ -42,22 +41,16 @@ def install(agent, server):
     fleet.take(TREES / "whole")
     fleet.publish()
     bundle = next(fleet.out.glob("targets/*.tar.gz"))
-    soft = variant("soft", SOFT_SHA)
     with Nginx(fleet.out) as nginx, file_system("ext4", 2048) as (mount, _):
         def pipeline():
             to = fresh(mount / "shell")
             return cost(f"curl -fsS {nginx.url()}/targets/{bundle.name} | tee >(sha256sum >{mount}/sum) "
                         f"| tar xz -C {to}; wait; sync -f {to}")
 
-        def ours(program):
-            return lambda: Device(program, mount / "device", fleet, nginx.url()).update()
-
-        for name, program, bounds in (("install", agent, (("0.6", "0.35"), ("0.6", "0.4"))),
-                                      ("install, software SHA", soft, (("", ""), ("", "")))):
-            wall, cpu, (a, b) = versus(ours(program), pipeline)
-            ratio_line(f"{name}: wall, against curl|tee|tar", a.wall, b.wall, "s", wall, *bounds[0])
-            ratio_line(f"{name}: CPU", a.cpu, b.cpu, "s", cpu, *bounds[1])
-            line(f"{name}: peak memory", f"{a.peak:.1f} MiB", "", "")
+        wall, cpu, (a, b) = versus(lambda: Device(agent, mount / "device", fleet, nginx.url()).update(), pipeline)
+        ratio_line("install: wall, against curl|tee|tar", a.wall, b.wall, "s", wall, "0.6", "0.35")
+        ratio_line("install: CPU", a.cpu, b.cpu, "s", cpu, "0.6", "0.4")
+        line("install: peak memory", f"{a.peak:.1f} MiB", "", "")
 
 
 def next_release(agent, server):
@@ -333,13 +326,18 @@ def size(agent, server):
         line(f"binary of the {name} (this machine's target)", f"{program.stat().st_size / 1e6:.2f} MB", "", "")
 
 
+def per_target(agent, server):
+    """Size, idle poll and resting memory of each file that `cross/build` makes, beside the closures of Debian's updaters."""
+    targets.targets(line, small_fleet(server))
+
+
 BENCHES = {"size": size, "install": install, "next": next_release, "publish": publish, "poll": poll, "resting": resting,
-           "memory": memory, "pairs": pairs, "hour": hour, "downtime": downtime}
-WITHOUT_TREES = {"size", "memory", "resting", "poll", "hour", "downtime"}
+           "memory": memory, "pairs": pairs, "hour": hour, "downtime": downtime, "targets": per_target}
+WITHOUT_TREES = {"size", "memory", "resting", "poll", "hour", "downtime", "targets"}
 
 
 def main():
-    names = sys.argv[1:] or [name for name in BENCHES if name not in ("hour", "downtime")]
+    names = sys.argv[1:] or [name for name in BENCHES if name not in ("hour", "downtime", "targets")]
     if unknown := [name for name in names if name not in BENCHES]:
         raise SystemExit(f"no bench {', '.join(unknown)}; there are: {', '.join(BENCHES)}")
     if set(names) - WITHOUT_TREES:

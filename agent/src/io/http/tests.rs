@@ -291,3 +291,18 @@ fn nobody_there_and_no_such_host_are_told_apart() {
     assert_eq!(kind(&format!("http://{free}/")), Kind::Refused);
     assert_eq!(kind("http://no-such-host.invalid/"), Kind::Host);
 }
+
+#[test]
+fn the_systems_authorities_count_and_mozillas_where_it_has_none() {
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let [none, empty, one] =
+        ["none", "src/lib.rs", "testdata/authority.pem"].map(|path| format!("{here}{path}"));
+    let [none, empty, one] = [&none, &empty, &one].map(String::as_str);
+    let names = |stores: &[&str]| -> Vec<String> {
+        let found = tls::authorities(stores);
+        found.roots.iter().map(|root| String::from_utf8_lossy(&root.subject).into_owned()).collect()
+    };
+    assert_eq!(names(&[none, empty, one]).len(), 1);
+    let mozilla = names(&[none, empty]);
+    assert!(mozilla.len() > 100 && mozilla.iter().any(|name| name.contains("ISRG Root X1")), "{mozilla:?}");
+}

@@ -30,8 +30,8 @@ use super::Origin;
 use super::error::Error;
 use crate::config::{ClientCertificate, Connection};
 
-/// Where systems keep the certificates they trust; the first that exists counts.
-const SYSTEM_ROOTS: [&str; 3] =
+/// Where systems keep the certificates they trust.
+const SYSTEM_STORES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// The time that certificates are judged at; one turn sets it for all connections.
@@ -92,7 +92,7 @@ impl Connect {
         }
         let roots = Arc::new(match &connection.ca_file {
             Some(path) => roots_of(path)?,
-            None => system_roots(),
+            None => authorities(&SYSTEM_STORES),
         });
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::new(default_provider()))
             .build()
@@ -161,12 +161,10 @@ fn roots_of(path: &Path) -> Result<RootCertStore, Error> {
     )))
 }
 
-/// The system's authorities, or those that this program was built with.
-fn system_roots() -> RootCertStore {
-    let system = SYSTEM_ROOTS.into_iter().map(Path::new).find(|path| path.exists());
-    system
-        .and_then(|path| roots_of(path).ok())
-        .unwrap_or_else(|| RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
+/// The authorities of the first of `stores` that holds any, or Mozilla's, which this program was built with.
+pub(super) fn authorities(stores: &[&str]) -> RootCertStore {
+    let system = stores.iter().find_map(|path| roots_of(Path::new(path)).ok());
+    system.unwrap_or_else(|| RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
 }
 
 /// Verifies as webpki does, with the exception of this file's head.
