@@ -28,6 +28,12 @@ pub enum Ours {
     DemoWeb,
 }
 
+impl From<Ours> for PathBuf {
+    fn from(program: Ours) -> Self {
+        program.path()
+    }
+}
+
 impl Ours {
     /// Where it is, built from the sources as they were when it was first asked for in this process.
     ///

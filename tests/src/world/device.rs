@@ -10,7 +10,6 @@ use std::process::{Command, Stdio};
 use super::{Fleet, Ran};
 use crate::authority::Pair;
 use crate::program::find;
-use crate::programs::Ours;
 
 /// A device below a root of its own.
 #[derive(Clone, Debug)]
@@ -32,16 +31,15 @@ exec "$@"
 "#;
 
 impl Device {
-    /// A device that knows nothing yet.
+    /// A device that knows nothing yet, and runs `agent`.
     ///
     /// # Panics
     /// When its directories cannot be made.
-    pub fn new(root: &Path, agent: Ours) -> Self {
-        let agent = agent.path();
+    pub fn new(root: &Path, agent: impl Into<PathBuf>) -> Self {
         for directory in ["etc/tidelock/apps", "etc/tidelock/config.d"] {
             fs::create_dir_all(root.join(directory)).unwrap();
         }
-        Self { root: root.to_owned(), agent, environment: BTreeMap::new(), is_machine: false }
+        Self { root: root.to_owned(), agent: agent.into(), environment: BTreeMap::new(), is_machine: false }
     }
 
     /// The same device, its agent run with a variable more in its environment.

@@ -3,6 +3,7 @@
 
 mod clocks;
 mod commands;
+mod cross;
 mod disks;
 mod doctor;
 mod drift;

@@ -42,6 +42,8 @@ pub(super) struct Plan<'a> {
     pub(super) name: &'a str,
     pub(super) front: Front,
     pub(super) agent: Ours,
+    /// The agent, where it was made elsewhere.
+    pub(super) program: Option<PathBuf>,
     /// Where the device lives.
     pub(super) root: Option<&'a Path>,
     /// What stands in its test clock, and how many times faster its time passes.
@@ -52,7 +54,15 @@ pub(super) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(name: &'a str) -> Self {
-        Self { name, front: Front::Nginx, agent: Ours::Agent, root: None, clock: None, machine: false }
+        Self {
+            name,
+            front: Front::Nginx,
+            agent: Ours::Agent,
+            program: None,
+            root: None,
+            clock: None,
+            machine: false,
+        }
     }
 
     pub(super) fn front(self, front: Front) -> Self {
@@ -81,7 +91,8 @@ impl<'a> Plan<'a> {
         let relay = Relay::to(tls.address());
         let proxy = Proxy::before(plain.address(), Some(&server));
         let root = self.root.map_or_else(|| room.join("device"), Path::to_owned);
-        let mut device = Device::new(&root, self.agent);
+        let agent = self.program.unwrap_or_else(|| self.agent.path());
+        let mut device = Device::new(&root, agent);
         if let Some((clock, speed)) = self.clock {
             fs::write(room.join("clock"), format!("{clock}\n")).unwrap();
             device = device.with("TIDELOCK_TEST_CLOCK", room.join("clock").display().to_string());

@@ -22,8 +22,12 @@ fn shows(device: &Device, web: &Supervisor, app: &str, page: &str, state: &str) 
 
 #[test]
 fn a_commit_is_installed_updated_refused_and_reverted() {
-    let site = Site::new("web");
-    let web = add_web(&site, "web");
+    is_installed_updated_refused_and_reverted(&Site::new("web"));
+}
+
+/// What an app goes through in its life.
+pub(super) fn is_installed_updated_refused_and_reverted(site: &Site) {
+    let web = add_web(site, "web");
     site.fleet.want(&["files", "web"]);
     site.fleet.commit("The app web");
     site.fleet.publish().well();
