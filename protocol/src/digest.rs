@@ -6,8 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
-use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// A SHA-256 digest; written as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,9 +22,7 @@ pub struct NotADigest(String);
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::new();
-        hasher.update(bytes);
-        hasher.finish()
+        Self(Sha256::digest(bytes).into())
     }
 
     /// The raw 32 bytes.
@@ -45,13 +43,13 @@ impl From<[u8; 32]> for Digest {
 }
 
 /// A digest that is fed piece by piece.
-#[derive(Clone)]
-pub struct Hasher(Context);
+#[derive(Clone, Default)]
+pub struct Hasher(Sha256);
 
 impl Hasher {
     /// An empty hasher.
     pub fn new() -> Self {
-        Self(Context::new(&SHA256))
+        Self::default()
     }
 
     /// Adds `bytes`.
@@ -61,15 +59,7 @@ impl Hasher {
 
     /// The digest of everything added.
     pub fn finish(self) -> Digest {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.0.finish().as_ref());
-        Digest(bytes)
-    }
-}
-
-impl Default for Hasher {
-    fn default() -> Self {
-        Self::new()
+        Digest(self.0.finalize().into())
     }
 }
 
