@@ -175,6 +175,27 @@ fn a_join_killed_anywhere_is_done_by_the_next_one() {
 }
 
 #[test]
+fn an_import_killed_anywhere_is_done_by_the_next_boot_and_leaves_no_secret() {
+    let stage = Stage::new("kill-import");
+    let device = stage.device("device");
+    let boot = device.root().join("boot");
+    std::fs::create_dir(&boot).unwrap();
+    let told =
+        format!("url = \"{}\"\nenvironment = \"staging\"\nheader_file = \"header\"\n", stage.served.url());
+    std::fs::write(boot.join("tidelock.toml"), told).unwrap();
+    std::fs::write(boot.join("header"), "X-Fleet: a secret\n").unwrap();
+    std::fs::copy(stage.fleet.out().join("metadata/1.root.json"), boot.join("root.json")).unwrap();
+    stage.everywhere(&device, &["import"], 0, |device, strike| {
+        let ran = device.run(&["import"]);
+        assert_eq!(ran.code, 0, "{strike:?}: {}", ran.said());
+        let boot = device.root().join("boot");
+        assert!(!boot.join("header").exists() && !boot.join("tidelock.toml").exists(), "{strike:?}");
+        device.update().well();
+        assert_eq!(device.state("web"), "Synced Healthy", "{strike:?}");
+    });
+}
+
+#[test]
 fn an_app_that_goes_and_comes_back_killed_anywhere_is_where_it_should_be_after_the_next_turn() {
     let stage = Stage::new("kill-orphan");
     let device = stage.device("device");

@@ -5,6 +5,7 @@ mod e2e;
 mod fetch_disks;
 mod foreign;
 mod kill;
+mod packages;
 mod power;
 mod remote;
 mod rig;

@@ -20,6 +20,7 @@ usage: tidelock [--config FILE] [--root DIR] [--verbose] COMMAND
 
   join URL (--root-sha256 H | --root-file FILE) --env E [--label K=V]… [--force]
                       make this device part of a fleet: write config.toml and root.json
+  import [DIR]        the same by tidelock.toml and root.json in DIR (the boot partition), unless it is part of one
   run                 poll and update until SIGTERM; SIGUSR1 polls at once
   guard               once per boot, before the apps start: count starts, end what was started too often
   check               poll once and say what would be done; status 10 when there is something
@@ -71,6 +72,7 @@ pub(super) enum Command {
     Help,
     Version,
     Join(Join),
+    Import { from: Option<PathBuf> },
     Run,
     Guard,
     Check,
@@ -204,6 +206,8 @@ fn command(given: &mut Given) -> Result<Command, String> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Ok(match words[..] {
         ["join", url] => Command::Join(join(url, given)?),
+        ["import"] => Command::Import { from: None },
+        ["import", from] => Command::Import { from: Some(from.into()) },
         ["run"] => Command::Run,
         ["guard"] => Command::Guard,
         ["check"] => Command::Check,

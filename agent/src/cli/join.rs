@@ -4,7 +4,7 @@
 //! Never here: what is then wanted of the device.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::trust::Roots;
@@ -47,24 +47,42 @@ pub(super) fn join(paths: &Paths, config: Option<&Path>, join: &Join) -> Result<
             format!("this device is configured already by {}: --force joins another fleet", target.display());
         return Err(Failure::Refused(why));
     }
+    establish(paths, &target, &text, &root, &settings)?;
+    say("next: tidelock update, or tidelock run\n");
+    Ok(Status::Done)
+}
+
+/// Makes the device a joined one: the root first, since the configuration is what says so.
+pub(super) fn establish(
+    paths: &Paths,
+    target: &Path,
+    text: &str,
+    root: &[u8],
+    settings: &Settings,
+) -> Result<(), Failure> {
     for directory in [paths.etc(), paths.journal()] {
         disk::create_directories(&directory)?;
     }
-    disk::replace(&paths.root_json(), &root)?;
-    disk::replace(&target, text.as_bytes())?;
+    disk::replace(&paths.root_json(), root)?;
+    disk::replace(target, text.as_bytes())?;
     let id = identity::device_id(paths, settings.id.as_ref())?;
     say(&format!(
-        "device {id} is of environment {} at {}\nroot {} is trusted\nnext: tidelock update, or tidelock run\n",
+        "device {id} is of environment {} at {}\nroot {} is trusted\n",
         settings.environment,
         settings.connection.url,
-        Digest::of(&root)
+        Digest::of(root)
     ));
-    Ok(Status::Done)
+    Ok(())
 }
 
 /// What the configuration says once `text` stands in `target`; a key that nobody knows is an error here, since who
 /// sets a device up reads what it says.
-fn settings(paths: &Paths, config: Option<&Path>, target: &Path, text: &str) -> Result<Settings, Failure> {
+pub(super) fn settings(
+    paths: &Paths,
+    config: Option<&Path>,
+    target: &Path,
+    text: &str,
+) -> Result<Settings, Failure> {
     let mut fragments = if config.is_some() { Vec::new() } else { config::read(paths, None)? };
     let place = fragments.iter().position(|fragment| fragment.path == target);
     let own = Fragment { path: target.to_owned(), text: text.to_owned() };
@@ -94,12 +112,12 @@ fn configuration(before: Option<&Table>, url: &str, join: &Join) -> String {
     table.to_string()
 }
 
-fn parsed(text: &str) -> Table {
+pub(super) fn parsed(text: &str) -> Table {
     text.parse().unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a file that a person named or wrote, before there is a turn")]
-fn existing(path: &Path) -> Result<Option<Table>, Failure> {
+pub(super) fn existing(path: &Path) -> Result<Option<Table>, Failure> {
     match std::fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(config::Error::Read { path: path.to_owned(), source }.into()),
@@ -112,16 +130,16 @@ fn existing(path: &Path) -> Result<Option<Table>, Failure> {
 }
 
 /// A file that is not a root signed by itself would leave a device that believes nothing.
-fn is_root(bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn is_root(bytes: &[u8]) -> Result<(), Failure> {
     let path = "the root".to_owned();
     let begun = Roots::begin(bytes, unsigned_now());
     begun.map(drop).map_err(|source| refresh::Failure::Trust { path, source }.into())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a file that a person named or wrote, before there is a turn")]
-pub(super) fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(bytes),
-        Err(source) => Err(refresh::Failure::Read { path: path.clone(), source }.into()),
+        Err(source) => Err(refresh::Failure::Read { path: path.to_owned(), source }.into()),
     }
 }

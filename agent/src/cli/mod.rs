@@ -9,6 +9,7 @@ mod daemon;
 mod doctor;
 mod guard;
 mod hold;
+mod import;
 mod join;
 mod launch;
 mod log;
@@ -68,6 +69,7 @@ fn run(arguments: Arguments, launched: Launched) -> Result<Status, Failure> {
         Command::Help => say(arguments::HELP),
         Command::Version => say(&format!("tidelock {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Join(join) => return join::join(&paths, config.as_deref(), &join),
+        Command::Import { from } => return import::import(&paths, config.as_deref(), from.as_deref()),
         Command::Run => return daemon::run(&paths, config.as_deref(), open),
         Command::Guard => return guard::guard(paths.clone(), config.as_deref()),
         Command::Check => return check(&open()?),

@@ -4,7 +4,7 @@
 //! with any subset of the effects lost.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -44,7 +44,19 @@ pub struct NewFile {
 /// # Errors
 /// Whatever the system says; the file at `path` is then the old one or the new one, never a part.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let (temporary, file) = written_beside(path, bytes)?;
+    replace_as(path, bytes, 0o644)
+}
+
+/// The same for a secret: nobody but its owner ever reads it.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_for_owner(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    replace_as(path, bytes, 0o600)
+}
+
+fn replace_as(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let (temporary, file) = written_beside(path, bytes, mode)?;
     file.file.sync_all().map_err(failed("fsync", &temporary))?;
     trace::note("fsync", &[&temporary]);
     rename(&temporary, path)?;
@@ -57,7 +69,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// Whatever the system says.
 pub fn replace_for_boot(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let (temporary, _) = written_beside(path, bytes)?;
+    let (temporary, _) = written_beside(path, bytes, 0o644)?;
     rename(&temporary, path)
 }
 
@@ -183,12 +195,29 @@ pub fn discard(gone: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Moves a file that cannot be read out of the way, beside itself, and gives its new place.
+/// Overwrites the file at `path` before it removes it: on a card that is pulled, what was only removed is easily found.
+/// Fine when there is none.
 ///
 /// # Errors
 /// Whatever the system says.
-pub fn set_aside(path: &Path) -> Result<PathBuf, Error> {
-    let aside = beside(path, ".unreadable");
+pub fn erase(path: &Path) -> Result<(), Error> {
+    let mut file = match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(failed("open", path))?,
+    };
+    let length = file.metadata().map_err(failed("look at", path))?.len();
+    let zeros = io::copy(&mut io::repeat(0).take(length), &mut file).and_then(|_| file.sync_all());
+    zeros.map_err(failed("overwrite", path))?;
+    trace::note("fsync", &[path]);
+    remove(path)
+}
+
+/// Moves a file out of the way, beside itself with `suffix`, and gives its new place.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn set_aside(path: &Path, suffix: &str) -> Result<PathBuf, Error> {
+    let aside = beside(path, suffix);
     rename(path, &aside)?;
     sync_directory(parent(path))?;
     Ok(aside)
@@ -232,10 +261,14 @@ impl NewFile {
     /// # Errors
     /// Whatever the system says.
     pub fn create(path: &Path) -> Result<Self, Error> {
+        Self::with_mode(path, 0o644)
+    }
+
+    fn with_mode(path: &Path, mode: u32) -> Result<Self, Error> {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o644)
+            .mode(mode)
             .open(path)
             .map_err(failed("create", path))?;
         trace::note("create", &[path]);
@@ -283,10 +316,10 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-fn written_beside(path: &Path, bytes: &[u8]) -> Result<(PathBuf, NewFile), Error> {
+fn written_beside(path: &Path, bytes: &[u8], mode: u32) -> Result<(PathBuf, NewFile), Error> {
     let temporary = beside(path, ".new");
     remove_if_there(&temporary)?;
-    let mut file = NewFile::create(&temporary)?;
+    let mut file = NewFile::with_mode(&temporary, mode)?;
     file.write_all(bytes).map_err(failed("write", &temporary))?;
     Ok((temporary, file))
 }

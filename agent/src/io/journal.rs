@@ -296,7 +296,7 @@ impl Journal {
     /// # Errors
     /// Whatever the system says.
     pub fn set_aside(&self, _lock: &Lock, record: &Unreadable) -> Result<PathBuf, disk::Error> {
-        disk::set_aside(&record.path)
+        disk::set_aside(&record.path, ".unreadable")
     }
 
     /// What runs of `app` since this boot, as far as is known.

@@ -4,6 +4,7 @@ mod apps;
 mod commands;
 mod guard;
 mod hooks;
+mod import;
 mod itself;
 mod people;
 mod service;
