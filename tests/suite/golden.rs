@@ -138,7 +138,7 @@ impl Scenario {
         let plain = (0..releases).map(|number| Some((number, None)));
         let tuned = (0..releases).map(|number| Some((number, Some(2))));
         let wishes = [None].into_iter().chain(plain).chain(tuned).collect();
-        let world = World::of(Fleet { apps, wishes }, false, Freedom::POWER);
+        let world = World::of(Fleet { apps, wishes }, false, Freedom { ends: 1, ..Freedom::POWER });
         let state = world.begin();
         Self { world, state, told }
     }
@@ -159,6 +159,13 @@ impl Scenario {
             ["power", "cut"] => self.state = self.world.cut(&self.state).swap_remove(0).state,
             ["agent", "killed"] => self.state = self.world.killed(&self.state, &Agent::REAL),
             ["guard", "before", "the", "apps"] => self.world.guard = true,
+            [app, "ends", "at", "every", "start"] => {
+                let one = self.one(app);
+                one.broken = one.linked();
+                self.state = self.world.killed(&self.state, &Agent::REAL);
+            }
+            [app, "ends", "by", "itself"] => self.one(app).ended = true,
+            ["reload"] => self.world.reloads = true,
             ["go", "on"] => {}
             ["wait"] => self.state = self.world.proceed(&self.state, &Agent::REAL).ends.swap_remove(0),
             [app, "wants", "nothing"] => self.one(app).wish = 0,

@@ -353,5 +353,5 @@ fn what_ended_by_itself_is_down_for_a_while_unless_another_release_runs() {
     assert_eq!((again, said.as_str()), (Duration::from_secs(59), "unit web.service failed"));
     app(&mut device).run = Run::Started { tree: tree("z"), at: NOW.boot - Duration::from_secs(1) };
     let asked = ask(&device, be("a"));
-    assert!(matches!(asked, (Step::Reload { .. }, Reason::Restoring(_))), "{asked:?}");
+    assert!(matches!(asked, (Step::Stop { .. }, Reason::Restoring(_))), "{asked:?}");
 }

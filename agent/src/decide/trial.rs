@@ -129,8 +129,8 @@ pub(super) fn toward(case: &Case<'_>, to: Option<&Setup>) -> Toward {
         Run::Unclear => app.current,
         Run::Stopped => None,
     };
-    // A tree that is gone has no hook to stop it with.
-    if let Some(begun) = begun.filter(|begun| app.sealed.contains(begun)) {
+    // Also of a tree that is gone: it has no hook to stop it with, but its units have their names.
+    if let Some(begun) = begun {
         return Toward::Step(Step::Stop { app: name, tree: begun, timeout: timeout(app, begun) });
     }
     match (tree, app.run) {

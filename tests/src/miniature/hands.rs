@@ -30,6 +30,10 @@ pub enum Act {
     Stop(Digest),
     /// The start hook.
     Start(Digest),
+    /// What runs is told that it is this release now; it goes on with the settings that it was started with.
+    Reload(Digest),
+    /// What ended by itself is started again, beside what did not.
+    Revive(Digest),
     /// A piece of the live tree is hashed: the second one, or the first.
     Inspect(Digest, bool),
     /// A tree is hashed before the link moves to it.
@@ -65,7 +69,9 @@ pub fn acts(step: &Step) -> Vec<Act> {
         Step::Unlink { .. } => disk(remove(Name::Link)),
         Step::Place { tree, .. } => [disk(place(*tree)), vec![Act::Tell]].concat(),
         Step::Stop { tree, .. } => vec![Act::Unclear, Act::Stop(*tree)],
-        Step::Start { tree, .. } | Step::Reload { tree, .. } => vec![Act::Unclear, Act::Start(*tree)],
+        Step::Start { tree, .. } => vec![Act::Unclear, Act::Start(*tree)],
+        Step::Reload { tree, .. } => vec![Act::Unclear, Act::Reload(*tree)],
+        Step::Revive { tree, .. } => vec![Act::Revive(*tree)],
         Step::Launch { .. } => vec![Act::Launch],
         Step::Probe { tree, check, timeout, if_passed, if_failed, .. } => vec![Act::Probe {
             tree: *tree,

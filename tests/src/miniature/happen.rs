@@ -6,19 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use tidelock::decide::STARTS;
 use tidelock::decide::model::{
-    Begun, Cause, Device, Extent, Heal, Hold, Launch, Memory, Orphan, Outcome, Pass, Phase, Pin, Rechecked,
-    Recipe, Record, Retry, Rollback, Run, Said, Setup, Space, Step, Trial, Trouble, TroubleKind, Until,
+    Cause, Device, Extent, Heal, Hold, Launch, Memory, Orphan, Outcome, Pass, Phase, Pin, Rechecked, Recipe,
+    Record, Retry, Rollback, Run, Said, Setup, Space, Step, Trial, Trouble, TroubleKind, Until,
 };
-use tidelock::decide::{self, STARTS};
 use tidelock_protocol::desired::Tuning;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::time::Timestamp;
 
-use super::disk::{Call, Content, Kind, Name};
+use super::disk::{Call, Content, Directory, Kind, Name};
 use super::hands::{self, Act};
 use super::look::{NOW, units};
-use super::state::{Agent, Behaviour, Deferred, One, Stage, State, World, digest_of};
+use super::state::{Agent, Behaviour, Deferred, One, Stage, State, World, digest_of, less};
 
 /// What lies further back is all the same: no back-off of [`MANY`] tries is longer, no deadline, no pause after a
 /// failed start.
@@ -75,13 +75,15 @@ impl World {
             self.people_come(state, place, &mut add);
             let others = ["", "good", BAD].into_iter().filter(|settings| *settings != one.settings.now);
             // Settings that break a trial and are mended before its way back has ended cannot be told from a bad release.
-            for settings in others.filter(|_| self.freedom.owner && one.record(Kind::Trial).is_none()) {
+            for settings in others.filter(|_| state.owner > 0 && one.record(Kind::Trial).is_none()) {
                 add(format!("{name}: the owner sets {settings:?}"), &|state| {
+                    state.owner = less(state.owner);
                     state.apps[place].settings.now = settings.to_owned();
                 });
             }
             self.people_stop(state, place, &mut add);
             self.somebody_writes(state, place, &mut add);
+            self.something_ends(state, place, agent, &mut add);
             let kept = one.orphan().filter(|orphan| self.terms.prune && orphan.since == NOW.wall);
             if let Some(orphan) = kept {
                 add(format!("{name}: seven days go by"), &|state| {
@@ -98,7 +100,7 @@ impl World {
                 state.outage = !state.outage;
             });
         }
-        if self.freedom.kills && state.stage == Stage::Running {
+        if state.kills > 0 && state.stage == Stage::Running {
             add("the agent is killed".into(), &|state| *state = self.killed(state, agent));
         }
         if self.freedom.cuts {
@@ -196,6 +198,26 @@ impl World {
         }
     }
 
+    fn something_ends(&self, state: &State, place: usize, agent: &Agent, add: &mut Adder<'_>) {
+        let (name, one) = (&self.fleet.apps[place].0, &state.apps[place]);
+        let Run::Started { tree, .. } = one.run else { return };
+        if state.ends == 0 || one.trial().is_some() || one.ended || one.linked() != Some(tree) {
+            return;
+        }
+        if self.itself() == Some(place) {
+            add(format!("{name}: from now on it ends at every start"), &|state| {
+                state.ends -= 1;
+                state.apps[place].broken = Some(tree);
+                *state = self.killed(state, agent);
+            });
+        } else if self.guard {
+            add(format!("{name}: something of it ends by itself"), &|state| {
+                state.ends -= 1;
+                state.apps[place].ended = true;
+            });
+        }
+    }
+
     /// Every state that a power cut in `state` may leave.
     pub fn cut(&self, state: &State) -> Vec<Happening> {
         let mut states = vec![state.clone()];
@@ -209,6 +231,7 @@ impl World {
                         (one.disk, one.run, one.memory) = (disk.clone(), Run::Stopped, Memory::default());
                         one.disk.doubt();
                         (one.settings.started, one.settings.tried) = (None, None);
+                        (one.ended, one.begun) = (false, None);
                         // The service manager reads the unit files before anything runs.
                         one.known = one.units();
                         state.stage = if self.guard { Stage::Booting } else { self.after_boot() };
@@ -227,9 +250,16 @@ impl World {
     /// The process dies, and the next one takes the lock; what runs goes on.
     pub fn killed(&self, state: &State, agent: &Agent) -> State {
         let mut state = state.clone();
+        state.kills = less(state.kills);
         for one in &mut state.apps {
             one.memory = Memory::default();
             (agent.take)().iter().for_each(|call| one.disk.call(call));
+            // That a cut takes a unit's name much later has too many states, and the guard looks at units at every boot.
+            one.disk.call(&Call::SyncDirectory(Directory::Units));
+            if !self.freedom.cuts {
+                // A name that can be seen is not lost where the power never goes.
+                one.disk.call(&Call::SyncAll);
+            }
         }
         if state.stage == Stage::Running {
             state.stage = self.after_boot();
@@ -248,7 +278,7 @@ impl World {
             },
             Stage::Launching => match (agent.at_launch)(&device, self.now()) {
                 Some(step) => step,
-                None => return self.launches(state, &device),
+                None => return self.launches(state, &device, agent),
             },
             Stage::Running => (agent.next)(&self.wanted(state, &device), &device, self.now()),
         };
@@ -280,9 +310,13 @@ impl World {
             Step::Wait { pause } | Step::Rest { again: Some(pause) } => pass(&mut now, *pause),
             _ => {}
         }
-        // The next turn knows of no tree that it is still as it was.
         if let Step::Rest { .. } = step {
-            now.apps.iter_mut().for_each(|one| one.memory.rechecked = None);
+            for one in &mut now.apps {
+                // The next turn knows of no tree that it is still as it was.
+                one.memory.rechecked = None;
+                // Whoever came so far has polled.
+                one.begun = one.begun.filter(|_| now.outage || one.run == Run::Stopped);
+            }
         }
         settle(&mut now);
         Moved { what, step: Some(step), acts, ends: vec![now] }
@@ -321,21 +355,25 @@ impl World {
     }
 
     /// The launcher becomes what it is to run; one that hangs is killed, one that dies is started again.
-    fn launches(&self, state: &State, device: &Device) -> Moved {
+    fn launches(&self, state: &State, device: &Device, agent: &Agent) -> Moved {
         let mut now = state.clone();
         now.stage = Stage::Running;
         now.apps.iter_mut().for_each(|one| one.memory = Memory::default());
         if let Some(place) = self.itself() {
             let one = &mut now.apps[place];
-            one.run = Run::Stopped;
-            match decide::to_launch(&device.apps[&self.fleet.apps[place].0], self.now()) {
-                Launch::Trial(tree, _) | Launch::Committed(Begun { tree, .. }) => {
-                    self.start(one, place, tree);
+            (one.run, one.unlaunched) = (Run::Stopped, None);
+            match (agent.to_launch)(&device.apps[&self.fleet.apps[place].0], self.now()) {
+                Launch::Trial(tree, _) => drop(self.start(one, place, tree)),
+                Launch::Committed(begun) => {
+                    // Elsewhere each comes as far as a poll.
+                    one.begun = Some(begun).filter(|_| self.freedom.ends > 0);
+                    self.start(one, place, begun.tree);
                 }
-                Launch::Packaged | Launch::InVain(..) => {}
+                Launch::Packaged => {}
+                Launch::InVain(tree, _) => one.unlaunched = Some(tree),
             }
             let dies = matches!(one.run, Run::Started { tree, .. }
-                if self.behaviour(place, &tree) == Some(Behaviour::Hangs));
+                if one.broken == Some(tree) || self.behaviour(place, &tree) == Some(Behaviour::Hangs));
             let dies = dies || one.run == Run::Unclear;
             if dies {
                 (one.run, now.stage) = (Run::Stopped, Stage::Launching);
@@ -386,10 +424,23 @@ impl World {
             Act::Note(settings) => one.settings.started = Some(settings.clone()),
             Act::Tried(tried) => one.settings.tried.clone_from(tried),
             Act::Unclear => one.run = Run::Unclear,
-            Act::Stop(_) => one.run = Run::Stopped,
-            Act::Start(tree) => return self.start(one, place, *tree),
+            Act::Stop(_) => (one.run, one.ended) = (Run::Stopped, false),
+            Act::Start(tree) => {
+                one.ended = false;
+                return self.start(one, place, *tree);
+            }
+            Act::Reload(tree) => {
+                let settings = one.settings.started.clone();
+                let survives = self.start(one, place, *tree);
+                one.settings.started = settings;
+                return survives;
+            }
+            Act::Revive(tree) => {
+                (one.run, one.ended) = (Run::Started { tree: *tree, at: NOW.boot }, false);
+            }
             Act::Launch => {
-                one.run = Run::Stopped;
+                // To hand over is of use, too.
+                (one.run, one.begun) = (Run::Stopped, None);
                 state.apps.iter_mut().for_each(|one| one.memory = Memory::default());
                 state.stage = Stage::Launching;
             }
@@ -558,7 +609,7 @@ impl One {
     }
 }
 
-fn said(passed: bool, passes: u32) -> Said {
+pub(super) fn said(passed: bool, passes: u32) -> Said {
     let outcome = if passed { Outcome::Passed } else { Outcome::Failed };
     Said { outcome, passes, at: NOW.boot, output: String::new() }
 }
@@ -589,8 +640,9 @@ fn pass(state: &mut State, time: Duration) {
     let time = Duration::from_secs(time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
     let back = |at: &mut Duration, most| *at = at.saturating_sub(time).max(NOW.boot - most);
     for one in &mut state.apps {
+        let most = if one.ended { LONG_DOWN } else { LATE };
         if let Run::Started { at, .. } = &mut one.run {
-            back(at, LATE);
+            back(at, most);
         }
         one.memory.said.values_mut().for_each(|said| back(&mut said.at, LONG_DOWN));
         let verdict = one.settings.tried.iter_mut().filter_map(|tried| tried.verdict.as_mut());
@@ -631,6 +683,9 @@ fn settle(state: &mut State) {
             one.settings.tried.as_ref().is_some_and(|tried| {
                 tried.verdict.as_ref().is_none_or(|said| said.outcome == Outcome::Failed)
             });
+        // Until it is asked again nobody reads how long ago a verdict was.
+        let verdict = one.settings.tried.iter_mut().filter_map(|tried| tried.verdict.as_mut());
+        verdict.filter(|said| said.at + LONG_JUDGED > NOW.boot).for_each(|said| said.at = NOW.boot);
         one.memory.said.retain(|name, _| open || judged || name == Recipe::START);
         // Where a person waits, nobody asks when the last piece ended.
         if one.record(Kind::Heal).is_some() {
@@ -638,6 +693,8 @@ fn settle(state: &mut State) {
         }
         one.deferred = one.deferred.take().filter(|_| open || one.record(Kind::Setback).is_some());
         one.deferred.iter_mut().for_each(|deferred| deferred.closing &= open);
+        one.begun = one.begun.filter(|begun| one.linked() == Some(begun.tree));
+        one.unlaunched = one.unlaunched.filter(|tree| one.linked() == Some(*tree));
         one.disk.sweep();
         one.settle_inodes();
         one.settle_hashes();

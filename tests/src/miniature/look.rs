@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tidelock::decide::model::{
     App, Care, Check, Committed, Device, File, Files, Hold, Mode, Offer, Orphan, Pin, Process, Recipe,
-    Record, Space, Starter, Trial, Units, Wanted,
+    Record, Run, Space, Starter, Trial, Units, Wanted,
 };
 use tidelock::decide::want::{Me, Signed, want};
 use tidelock_protocol::desired::{self, Build, Choice, Desired, IndexTarget, Release, Tuning};
@@ -20,7 +20,7 @@ use tidelock_protocol::time::{Now, Timestamp};
 
 use super::disk::{Content, Kind, Name};
 use super::hands::units_of;
-use super::happen::BAD;
+use super::happen::{BAD, said};
 use super::state::{Behaviour, Fleet, One, State, Terms, Wish, World, digest_of};
 
 /// What time it always is: what a state remembers of the past moves instead, so that states stay few.
@@ -142,20 +142,26 @@ impl World {
         self.behaviour(app, tree) == Some(Behaviour::Good)
             && !state.outage
             && state.apps[app].settings.now != BAD
+            && state.apps[app].broken != Some(*tree)
     }
 
     fn recipe(&self, place: usize, behaviour: Option<Behaviour>) -> Result<Recipe, String> {
         let itself = self.itself() == Some(place);
         let starter = if self.guard || itself { Starter::Manager } else { Starter::Agent };
-        recipe(behaviour, starter, if itself { Recipe::POLL } else { "http" })
+        recipe(behaviour, starter, if itself { Recipe::POLL } else { "http" }, self.reloads)
     }
 
     fn app(&self, place: usize, one: &One) -> App {
         let live = one.disk.live();
         let file = || File { name: "signed".into(), length: 1, sha256: Digest::of(b"signed") };
         let source = Files { index: file(), bundle: file() };
-        let (memory, settings) = (one.memory.clone(), one.settings.clone());
-        let mut app = App { run: one.run, memory, settings, ..App::default() };
+        let (mut memory, settings) = (one.memory.clone(), one.settings.clone());
+        if one.unlaunched.is_some() && one.unlaunched == one.linked() {
+            memory.said.insert(Recipe::START.into(), said(false, 0));
+        }
+        let mut app = App { run: one.run, memory, settings, begun: one.begun, ..App::default() };
+        let ended = one.ended && matches!(one.run, Run::Started { .. });
+        app.ended = ended.then(|| "its unit ended".to_owned());
         for (name, content) in live.iter() {
             let name = *name;
             match (name, content) {
@@ -269,7 +275,12 @@ impl One {
     }
 }
 
-fn recipe(behaviour: Option<Behaviour>, starter: Starter, asked: &str) -> Result<Recipe, String> {
+fn recipe(
+    behaviour: Option<Behaviour>,
+    starter: Starter,
+    asked: &str,
+    reloads: bool,
+) -> Result<Recipe, String> {
     if behaviour == Some(Behaviour::Unusable) {
         return Err("unusable".into());
     }
@@ -280,8 +291,8 @@ fn recipe(behaviour: Option<Behaviour>, starter: Starter, asked: &str) -> Result
         starter,
         start: Digest::of(b"start"),
         timeout: 10,
-        units: None,
-        activate: Activate::Restart,
+        units: reloads.then(|| Digest::of(b"units")),
+        activate: if reloads { Activate::Reload } else { Activate::Restart },
         checks,
     })
 }

@@ -12,5 +12,6 @@ mod state;
 pub use happen::{Happening, MANY, Moved, hold, pin, until};
 pub use look::NOW;
 pub use state::{
-    Agent, Behaviour, Deferred, Fleet, Freedom, One, Stage, State, Terms, Wish, World, digest_of, name,
+    ALWAYS, Agent, Behaviour, Deferred, Fleet, Freedom, One, Stage, State, Terms, Wish, World, digest_of,
+    name,
 };

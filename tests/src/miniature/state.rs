@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidelock::decide;
-use tidelock::decide::model::{Cause, Device, Hold, Memory, Run, Settings, Setup, Step, Wanted, is_itself};
+use tidelock::decide::model::{
+    App, Begun, Cause, Device, Hold, Launch, Memory, Run, Settings, Setup, Step, Wanted, is_itself,
+};
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::AppName;
 use tidelock_protocol::time::Now;
@@ -46,41 +48,47 @@ pub struct Fleet {
 /// What may happen besides changed wishes: each walk takes some, since all together have too many states.
 #[derive(Clone, Copy, Debug)]
 pub struct Freedom {
-    /// Whether the owner may change the settings of the device.
-    pub owner: bool,
+    /// How often the owner may change the settings of the device; [`ALWAYS`] may be without end.
+    pub owner: u8,
     /// Whether the network may go out.
     pub outages: bool,
     /// How often a person goes back, and how often one asks to try again.
     pub people: (u8, u8),
     /// How often a person holds an app, and how often one pins it.
     pub stops: (u8, u8),
+    /// How often something that runs and passed ends by itself; the agent itself then ends at every start from there on.
+    pub ends: u8,
     /// How often something writes into a sealed tree; into the live one, and a person asks to have it mended.
     pub drifts: u8,
     /// Whether the power may be cut after every effect.
     pub cuts: bool,
-    /// Whether the process may be killed after every effect.
-    pub kills: bool,
+    /// How often the process may be killed, after any effect.
+    pub kills: u8,
 }
+
+/// As often as it likes.
+pub const ALWAYS: u8 = u8::MAX;
 
 impl Freedom {
     /// The power goes, and the process dies.
     pub const POWER: Self = Self {
-        owner: false,
+        owner: 0,
         outages: false,
         people: (0, 0),
         stops: (0, 0),
+        ends: 0,
         drifts: 0,
         cuts: true,
-        kills: true,
+        kills: ALWAYS,
     };
     /// The power goes, and people go back and try again.
-    pub const PEOPLE: Self = Self { people: (1, 1), kills: false, ..Self::POWER };
+    pub const PEOPLE: Self = Self { people: (1, 1), kills: 0, ..Self::POWER };
     /// The power goes, and a person holds.
-    pub const HOLDS: Self = Self { stops: (1, 0), kills: false, ..Self::POWER };
+    pub const HOLDS: Self = Self { stops: (1, 0), kills: 0, ..Self::POWER };
     /// The power goes, and a person pins.
-    pub const PINS: Self = Self { stops: (0, 1), kills: false, ..Self::POWER };
+    pub const PINS: Self = Self { stops: (0, 1), kills: 0, ..Self::POWER };
     /// The power goes, and something writes into a sealed tree.
-    pub const DRIFT: Self = Self { drifts: 1, kills: false, ..Self::POWER };
+    pub const DRIFT: Self = Self { drifts: 1, kills: 0, ..Self::POWER };
     /// The network goes, and the process dies.
     pub const NETWORK: Self = Self { outages: true, cuts: false, ..Self::POWER };
 }
@@ -126,6 +134,8 @@ pub struct World {
     pub guard: bool,
     /// Whether releases share inodes.
     pub shares: bool,
+    /// Whether each release brings the same units as the others, and says that these are reloaded.
+    pub reloads: bool,
     /// What may happen besides.
     pub freedom: Freedom,
     /// What is not as it should be.
@@ -157,6 +167,11 @@ impl World {
         Self { shares: true, ..self }
     }
 
+    /// The same world where what runs is reloaded.
+    pub fn reloading(self) -> Self {
+        Self { reloads: true, ..self }
+    }
+
     /// Which of the apps is the agent itself.
     pub(super) fn itself(&self) -> Option<usize> {
         self.fleet.apps.iter().position(|(name, _)| is_itself(name))
@@ -165,7 +180,8 @@ impl World {
     /// A world of these apps.
     pub fn of(fleet: Fleet, guard: bool, freedom: Freedom) -> Self {
         let manifests = manifests(&fleet);
-        Self { fleet, guard, shares: false, freedom, terms: Terms::default(), manifests }
+        let (shares, reloads) = (false, false);
+        Self { fleet, guard, shares, reloads, freedom, terms: Terms::default(), manifests }
     }
 
     /// A device that is what it should be by the first wish, which nothing disturbed.
@@ -178,6 +194,9 @@ impl World {
             stops: self.freedom.stops,
             hold: None,
             drifts: self.freedom.drifts,
+            ends: self.freedom.ends,
+            owner: self.freedom.owner,
+            kills: self.freedom.kills,
         };
         let fine = Self { terms: Terms::default(), ..self.clone() };
         for _ in 0..100 {
@@ -189,6 +208,11 @@ impl World {
         }
         state
     }
+}
+
+/// One time less.
+pub(super) const fn less(times: u8) -> u8 {
+    if times == ALWAYS { ALWAYS } else { times.saturating_sub(1) }
 }
 
 /// The app of this name.
@@ -207,6 +231,8 @@ pub struct Agent {
     pub at_boot: fn(&Device, Now) -> Option<Step>,
     /// `decide::at_launch`
     pub at_launch: fn(&Device, Now) -> Option<Step>,
+    /// `decide::to_launch`
+    pub to_launch: fn(&App, Now) -> Launch,
     /// What is done before anything that is found is believed.
     pub take: fn() -> Vec<Call>,
     /// The order of the effects of a step.
@@ -220,6 +246,7 @@ impl Agent {
         next: |wanted, device, now| decide::next(wanted, device, now).0,
         at_boot: decide::at_boot,
         at_launch: decide::at_launch,
+        to_launch: decide::to_launch,
         take: hands::take,
         acts: hands::acts,
     };
@@ -264,6 +291,14 @@ pub struct One {
     pub known: BTreeMap<u8, Digest>,
     /// Which of the wishes the environment has.
     pub wish: usize,
+    /// Something of what runs has ended.
+    pub ended: bool,
+    /// Of the agent itself: how often its committed release was begun in vain.
+    pub begun: Option<Begun>,
+    /// Of the agent itself: the release that the packaged one runs instead of.
+    pub unlaunched: Option<Digest>,
+    /// What really happened: this release of the agent passed, and ends at every start by now.
+    pub broken: Option<Digest>,
     /// What really happened: the service manager started a unit of another release than the link named.
     pub foreign: bool,
     /// The inode of the file that all releases have alike, in each tree.
@@ -299,6 +334,12 @@ pub struct State {
     pub hold: Option<Hold>,
     /// How often something may still write into a live tree.
     pub drifts: u8,
+    /// How often something may still end by itself.
+    pub ends: u8,
+    /// How often the owner may still change settings.
+    pub owner: u8,
+    /// How often the process may still be killed.
+    pub kills: u8,
 }
 
 /// The digest that stands for the tree `number` of `app`.

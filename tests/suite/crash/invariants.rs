@@ -42,6 +42,9 @@ pub const ENTERED: Broken = "the link moves to no tree that is not as it was sig
 pub const SETTINGS: Broken = "an app runs with the settings that lie there";
 pub const STAYS: Broken = "a release that was committed is left only for another wish or by a person";
 
+pub const RELOADED: Broken = "only a release in trial that says so takes over what runs";
+pub const RUNS: Broken = "what ended by itself is started again";
+
 pub const HELD: Broken = "under a hold nothing new begins";
 pub const PINNED: Broken = "a pinned app enters nothing but what it is pinned to";
 pub const ORPHANED: Broken =
@@ -132,6 +135,14 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
         Step::Point { tree, .. } if away(*tree) => Some(BACK_FIRST),
         Step::Unlink { .. } if opened.is_some() => Some(BACK_FIRST),
         Step::Unlink { .. } if trial.is_none() && one.orphan().is_none() => Some(ORPHANED),
+        Step::Reload { tree, .. } => {
+            let onward = opened.is_some_and(|trial| trial.to.tree == *tree) && one.linked() == Some(*tree);
+            let runs = matches!(one.run, Run::Started { tree: other, .. } if other != *tree);
+            (!(world.reloads && onward && runs)).then_some(RELOADED)
+        }
+        Step::Point { tree, .. } if world.reloads && opened.is_some_and(|trial| trial.to.tree == *tree) => {
+            None
+        }
         Step::Point { .. } | Step::Unlink { .. } => {
             let runs = matches!(one.run, Run::Started { tree, .. } if live.contains_key(&Name::Sealed(tree)));
             (runs && !is_itself(&world.fleet.apps[place].0)).then_some(ORDER)
@@ -254,6 +265,9 @@ fn of_rest(world: &World, place: usize, one: &One, step: &Step) -> Option<Broken
         let runs = matches!(one.run, Run::Started { .. });
         if runs && one.settings.started.as_ref() != Some(&one.settings.now) {
             return Some(SETTINGS);
+        }
+        if runs && one.ended && *step == (Step::Rest { again: None }) {
+            return Some(RUNS);
         }
         let standing = one.committed().into_iter().find(|one| one.setup.tree == linked);
         if standing.is_some_and(|standing| one.left.as_ref().is_some_and(|left| left.is(&standing.setup))) {

@@ -10,10 +10,11 @@ use tidelock::decide::model::{
     App, Cause, Committed, Device, Extent, Ground, Outcome, Phase, Reason, Rechecked, Record, Refusal, Run,
     Setback, Step, Trial, Tried, Units, Want, Wanted,
 };
+use tidelock_protocol::recipe::Activate;
 use tidelock_protocol::time::{Now, Timestamp};
 use tidelock_tests::miniature::disk::{Call, Directory};
 use tidelock_tests::miniature::hands::{self, Act};
-use tidelock_tests::miniature::{Agent, Behaviour, Fleet, Freedom, NOW, World, name, until};
+use tidelock_tests::miniature::{ALWAYS, Agent, Behaviour, Fleet, Freedom, NOW, World, name, until};
 
 use super::invariants::{self as must, Broken};
 use super::walk::walk;
@@ -39,6 +40,7 @@ fn each_seeded_bug_is_caught_by_the_invariant_that_it_breaks() {
         drift(),
         shared_inodes(),
         orphans_mistaken(),
+        running_mistaken(),
     ]
     .concat();
     assert!(bugs.len() >= 12);
@@ -361,7 +363,7 @@ fn does(next: fn(&Wanted, &Device, Now) -> Step) -> Agent {
 fn two_apps() -> World {
     let apps = vec![(name("db"), vec![Behaviour::Good; 2]), (name("web"), vec![Behaviour::Good; 2])];
     let wishes = vec![Some((0, None)), Some((1, None))];
-    World::of(Fleet { apps, wishes }, false, Freedom { cuts: false, kills: false, ..Freedom::POWER })
+    World::of(Fleet { apps, wishes }, false, Freedom { cuts: false, kills: 0, ..Freedom::POWER })
 }
 
 fn limited_before(trial: &mut Trial) {
@@ -434,8 +436,58 @@ fn units() -> Vec<Bug> {
                 acts.retain(|act| *act != Act::Tell);
                 acts
             }),
-            World::first(Behaviour::Good, true, Freedom { cuts: false, kills: false, ..Freedom::POWER }),
+            World::first(Behaviour::Good, true, Freedom { cuts: false, kills: 0, ..Freedom::POWER }),
             must::COMES_TO_REST,
+        ),
+    ]
+}
+
+/// Wrong about what runs on, and what does not.
+fn running_mistaken() -> Vec<Bug> {
+    let calm = Freedom { cuts: false, kills: 0, ..Freedom::POWER };
+    vec![
+        (
+            "every release is reloaded",
+            looks(|device| {
+                each(device, |app| {
+                    for recipe in app.recipes.values_mut().flatten() {
+                        (recipe.units, recipe.activate) = (Some(recipe.start), Activate::Reload);
+                    }
+                })
+            }),
+            World::update(Behaviour::Good, true, calm),
+            must::ORDER,
+        ),
+        (
+            "the way back is a reload",
+            does(|wanted, device, now| match next(wanted, device, now) {
+                Step::Start { app, tree, timeout }
+                    if device.apps[&app].trial.iter().any(|trial| trial.phase != Phase::Opened) =>
+                {
+                    Step::Reload { app, tree, timeout }
+                }
+                step => step,
+            }),
+            World::update(Behaviour::Fails, true, calm).reloading(),
+            must::RELOADED,
+        ),
+        (
+            "what ended by itself is not seen",
+            looks(|device| each(device, |app| app.ended = None)),
+            World::update(Behaviour::Good, true, Freedom { ends: 1, ..calm }),
+            must::RUNS,
+        ),
+        (
+            "the settings of a process that was only reloaded count as read",
+            looks(|device| {
+                each(device, |app| {
+                    if app.trial.is_none() && app.committed.len() > 1 {
+                        app.settings.started = Some(app.settings.now.clone());
+                    }
+                })
+            }),
+            World::update(Behaviour::Good, true, Freedom { owner: ALWAYS, ..calm }).reloading(),
+            must::SETTINGS,
         ),
     ]
 }
@@ -444,7 +496,7 @@ fn units() -> Vec<Bug> {
 fn settings() -> Vec<Bug> {
     let world = || {
         let apps = vec![(name("web"), vec![Behaviour::Good])];
-        let freedom = Freedom { owner: true, ..Freedom::POWER };
+        let freedom = Freedom { owner: ALWAYS, ..Freedom::POWER };
         World::of(Fleet { apps, wishes: vec![Some((0, None))] }, false, freedom)
     };
     vec![

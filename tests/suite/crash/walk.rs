@@ -126,7 +126,7 @@ impl Walk<'_> {
             }
             let mut after = if self.world.freedom.cuts { self.world.cut(state) } else { Vec::new() };
             self.counts.cuts += after.len();
-            if self.world.freedom.kills {
+            if state.kills > 0 {
                 let state = self.world.killed(state, self.agent);
                 after.push(Happening { what: "killed".into(), state });
             }

@@ -3,12 +3,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use tidelock_tests::power::{Cut, Dice, Loss};
 use tidelock_tests::programs::Ours;
 
 use super::stage::Stage;
 
 /// A release that is the packaged agent again; with a mark, another one.
 const GOOD: &str = "#!/bin/sh\nexec \"$TIDELOCK_LAUNCHER\" \"$@\"\n";
+
+/// How often the plug is pulled.
+const CUTS: u64 = 4;
 
 /// A machine whose agent is the first release of itself, watched impatiently.
 fn stage(name: &str, program: &[u8]) -> Stage {
@@ -106,6 +110,35 @@ fn an_agent_that_ends_or_hangs_or_never_polls_is_left_and_the_one_before_goes_on
         format!("[ \"$({LIVE})\" != {home} ] && tidelock status | grep -E '^tidelock +Synced +Healthy '");
     stage.machine.until("a good one after them", &other);
     stage.is_well();
+}
+
+#[test]
+fn a_cut_while_the_agent_replaces_itself_leaves_one_that_becomes_the_next() {
+    let mut stage = stage("itself-cut", GOOD.as_bytes());
+    let first = live(&stage);
+    stage.machine.run("systemctl stop tidelock.service").well();
+    release(&stage, format!("{GOOD}# the next\n").as_bytes(), 0o755);
+    let start = stage.machine.disk();
+    stage.machine.run("systemctl start tidelock.service").well();
+    stage.poke();
+    let other =
+        format!("[ \"$({LIVE})\" != {first} ] && tidelock status | grep -E '^tidelock +Synced +Healthy '");
+    stage.machine.until("the next release of itself", &other);
+    let recording = stage.machine.recording(start);
+    let mut dice = Dice::new(u64::from(std::process::id()));
+    let length = u64::try_from(recording.length()).unwrap();
+    for cut in 0..CUTS {
+        let after = length * cut / CUTS + dice.throw(length / CUTS + 1);
+        let cut = Cut { after: usize::try_from(after).unwrap(), loss: Loss::Some(dice.throw(u64::MAX)) };
+        println!("{} of {}", cut.after, recording.told());
+        stage.machine.replace_disk(recording.image(cut));
+        stage.machine.power_on(None);
+        assert!(stage.machine.boots(std::time::Duration::from_secs(400)), "{cut:?}");
+        stage.machine.until("an agent is at work", "systemctl is-active tidelock.service && tidelock status");
+        stage.poke();
+        stage.machine.until("the next release of itself", &other);
+        stage.is_well();
+    }
 }
 
 /// The same program, which asks for a file that no publisher has.

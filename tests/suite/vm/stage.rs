@@ -192,10 +192,18 @@ WantedBy=multi-user.target
 
     /// Sync and health.
     fn state(&self) -> String {
-        let ran = self.tidelock("status --json");
-        let status: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let status = self.status();
         let word = |key: &str| status["apps"]["web"][key].as_str().unwrap_or("none").to_owned();
         format!("{} {}", word("sync"), word("health"))
+    }
+
+    /// The version of `web` that is live, as people name it.
+    pub(super) fn version(&self) -> String {
+        self.status()["apps"]["web"]["current"]["version"].as_str().unwrap().to_owned()
+    }
+
+    fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.tidelock("status --json").stdout).unwrap()
     }
 }
 

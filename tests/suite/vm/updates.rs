@@ -18,6 +18,7 @@ fn an_app_is_installed_updated_held_and_taken_back_from_releases_that_fail() {
     stage.runs(1, "Synced Healthy");
     stage.publish(2, GOOD);
     stage.arrives(2);
+    let second = stage.version();
     let hold = stage.tidelock("hold web --reason 'an inventory' --for 2h --owner ada");
     hold.well();
     stage.publish(3, GOOD);
@@ -25,6 +26,13 @@ fn an_app_is_installed_updated_held_and_taken_back_from_releases_that_fail() {
     stage.runs(2, "OutOfSync Suspended");
     let why = stage.tidelock("why web").stdout;
     assert!(why.contains("an inventory") && why.contains("ada"), "{why}");
+    stage.tidelock("resume web").well();
+    stage.arrives(3);
+    // Pinned to what passed here before, it is that at once, and moves on when it is let go.
+    stage.tidelock(&format!("pin web {second} --reason 'the fair' --for 2h --owner ada")).well();
+    stage.comes_to(2);
+    stage.becomes("OutOfSync Healthy");
+    assert!(stage.says("tidelock why web").starts_with(&format!("web: pin: ada keeps it on {second} (")));
     stage.tidelock("resume web").well();
     stage.arrives(3);
     stage.publish(4, Made { service: "sleep 2; exit 1", successes: 8, deadline: 25, ..GOOD });
@@ -63,8 +71,11 @@ fn an_app_that_is_root_cannot_write_into_its_release_and_what_was_changed_is_hea
     stage.machine.run(dirt).well();
     let found = stage.tidelock("verify");
     assert_eq!(found.code, 10, "{}", found.said());
-    stage.tidelock("verify --heal").well();
-    assert_eq!(stage.machine.run("cat /var/lib/tidelock/apps/web/current/tree/version").stdout, "2\n");
+    stage.machine.write("/etc/tidelock/config.d/drift.toml", "[drift]\nevery = \"1m\"\n");
+    stage.start_daemon();
+    let healed = "cd /var/lib/tidelock/apps/web/current/tree && grep -x 2 version && test -x bin/web";
+    let asked = "systemctl kill --kill-whom=main --signal=USR1 tidelock.service; sleep 5";
+    stage.machine.until("the daemon heals it, and nobody asked", &format!("{asked}; {healed}"));
     stage.tidelock("verify").well();
     stage.machine.run(&format!("systemctl restart {SERVICE}")).well();
     stage.comes_to(2);

@@ -37,7 +37,7 @@ pub enum Reason {
     NotWanted,
     /// The environment wants it here no more: it is stopped, and could come back.
     ///
-    /// Nothing, or name the app again: what is here comes back at once..
+    /// Nothing, or name the app again: what is here comes back at once.
     Orphan {
         /// Since when.
         since: Timestamp,

@@ -3,7 +3,7 @@
 //! Never here: what they are laid over.
 
 use tidelock::decide;
-use tidelock::decide::model::{Run, Step};
+use tidelock::decide::model::{App, Run, Step};
 use tidelock_tests::miniature::{Agent, Behaviour, Freedom, NOW, World};
 
 use super::super::invariants as must;
@@ -38,6 +38,16 @@ pub(super) fn at_launch() -> Vec<Bug> {
             }),
             world(Behaviour::Fails),
             must::PASSED,
+        ),
+        (
+            "starts in vain are not counted",
+            Agent {
+                to_launch: |app, now| decide::to_launch(&App { begun: None, ..app.clone() }, now),
+                ..Agent::REAL
+            },
+            World::update(Behaviour::Good, false, Freedom { ends: 1, cuts: false, ..Freedom::POWER })
+                .of_itself(),
+            must::COMES_TO_REST,
         ),
         (
             "the daemon takes itself for what the link names",
