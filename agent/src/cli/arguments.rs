@@ -16,7 +16,7 @@ use crate::config;
 pub(super) const HELP: &str = "\
 tidelock keeps this device on the releases that its fleet's signed desired state wants.
 
-usage: tidelock [--config FILE] [--root DIR] [--verbose] COMMAND
+usage: tidelock [--config FILE] [--root DIR] COMMAND
 
   join URL (--root-sha256 H | --root-file FILE) --env E [--label K=V]… [--force]
                       make this device part of a fleet: write config.toml and root.json
@@ -50,7 +50,6 @@ usage: tidelock [--config FILE] [--root DIR] [--verbose] COMMAND
   --config FILE       the whole configuration, instead of /usr/lib, /run and /etc/tidelock
   --root DIR          everything lies below DIR, not /
   --wait SECONDS      how long to wait for another tidelock that is at work (30)
-  --verbose           say more
   --help, --version
 
 status: 0 done, 1 error, 2 usage, 3 refused, 4 timeout, 5 busy, 10 something to act on
@@ -61,7 +60,6 @@ status: 0 done, 1 error, 2 usage, 3 refused, 4 timeout, 5 busy, 10 something to 
 pub(super) struct Arguments {
     pub(super) root: PathBuf,
     pub(super) config: Option<PathBuf>,
-    pub(super) verbose: bool,
     pub(super) wait: Option<Duration>,
     pub(super) command: Command,
 }
@@ -158,7 +156,6 @@ pub(super) fn parse(
     let root = std::path::absolute(given.root.take().unwrap_or_else(|| "/".into()))
         .map_err(|error| format!("cannot tell where --root is: {error}"))?;
     let config = given.config.take();
-    let verbose = given.flag("--verbose");
     let command = if given.flag("--help") {
         Command::Help
     } else if given.flag("--version") {
@@ -169,7 +166,7 @@ pub(super) fn parse(
         command
     };
     let wait = given.wait.map(Duration::from_secs);
-    Ok(Arguments { root, config, verbose, wait, command })
+    Ok(Arguments { root, config, wait, command })
 }
 
 fn read(mut parser: Parser) -> Result<Given, lexopt::Error> {
@@ -192,7 +189,6 @@ fn read(mut parser: Parser) -> Result<Given, lexopt::Error> {
             Arg::Long("json") => given.flags.push("--json"),
             Arg::Long("heal") => given.flags.push("--heal"),
             Arg::Long("force") => given.flags.push("--force"),
-            Arg::Long("verbose") | Arg::Short('v') => given.flags.push("--verbose"),
             Arg::Long("help") | Arg::Short('h') => given.flags.push("--help"),
             Arg::Long("version") | Arg::Short('V') => given.flags.push("--version"),
             other => return Err(other.unexpected()),

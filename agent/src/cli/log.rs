@@ -1,8 +1,8 @@
 //! The log on standard error: lines for a person, or, where that leads to the journal of systemd, entries with
 //! priority and fields (`TIDELOCK_APP`, `TIDELOCK_RELEASE`, `TIDELOCK_REASON`).
 //!
-//! error: somebody must act. warn: something went wrong, and the agent deals with it. info: what it does. debug: what it
-//! sees. Never here, and never in any message: tokens, keys, the machine-id, values of environment files.
+//! error: somebody must act. warn: something went wrong, and the agent deals with it. info: what it does. Never here, and
+//! never in any message: tokens, keys, the machine-id, values of environment files.
 
 use std::io::Write;
 
@@ -19,15 +19,15 @@ enum Logger {
     Journal(Option<NativeLog>),
 }
 
-/// Begins to log; `verbose`: debug as well.
-pub(super) fn begin(verbose: bool) {
+/// Begins to log.
+pub(super) fn begin() {
     let logger = match native_log::is_stderr() {
         true => Logger::Journal(NativeLog::connect().ok()),
         false => Logger::Stderr,
     };
     // A second call, as tests make it, finds the first logger in place.
     let _ = log::set_logger(Box::leak(Box::new(logger)));
-    log::set_max_level(if verbose { LevelFilter::Debug } else { LevelFilter::Info });
+    log::set_max_level(LevelFilter::Info);
 }
 
 impl Log for Logger {

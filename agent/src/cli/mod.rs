@@ -38,7 +38,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     service::keep_descriptors_to_ourselves();
     let raw: Vec<OsString> = arguments.into_iter().collect();
     let parsed = arguments::parse(raw.clone());
-    log::begin(parsed.as_ref().is_ok_and(|arguments| arguments.verbose));
+    log::begin();
     // The release of the agent that this device is on may understand what this one does not.
     let launched = launch::launch(&raw, parsed.as_ref().ok());
     let arguments = match parsed {
