@@ -52,6 +52,17 @@ fn said(room: &Room, names: &[String], program: &str, script: &str) -> String {
     String::from_utf8_lossy(&output(&mut client).stdout).into_owned()
 }
 
+/// python-tuf finds the repository whole, and in it what each environment wants.
+pub(crate) fn verifies(room: &Room) {
+    let device = Device::read(&room.fleet.out()).unwrap();
+    let names = ["staging", "prod"].map(|environment| format!("env.{environment}.desired.json"));
+    let names: Vec<String> = names.into_iter().filter(|name| device.find(name).unwrap().is_some()).collect();
+    assert!(!names.is_empty());
+    // A client that knows nothing: what was here before may have been newer.
+    let _ = fs::remove_dir_all(room.scratch.join("python-metadata"));
+    read(room, 1, &names, &python(), "read.py");
+}
+
 fn read(room: &Room, root: u64, names: &[String], program: &str, script: &str) {
     let said = said(room, names, program, script);
     assert!(said.contains(&format!("root {root}, {} targets", names.len())), "{said}");

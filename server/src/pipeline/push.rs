@@ -21,6 +21,8 @@ use crate::publish::{Content, Extra, Registration, Stored};
 const REQUEST: u64 = 8 << 20;
 /// Tries of a request that did not get through, and of a role that was based on an old version.
 const TRIES: u32 = 5;
+/// What the server says when it holds no such upload.
+const BEGIN_AGAIN: &str = "begin it with its index";
 /// Between two questions whether something is done.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -182,7 +184,7 @@ fn register(
 ) -> Result<u64, Error> {
     let Pushing { app, version, platform, .. } = pushing;
     let index = Digest::of(&packed.index);
-    let sent = upload(server, app, &index, packed, bundle, tell)?;
+    let mut sent = upload(server, app, &index, packed, bundle, tell)?;
     for _ in 0..TRIES {
         let role = match &pushing.signer {
             Some(signer) => Some(signer.role(server, app, &registration(pushing, packed), next)?),
@@ -196,7 +198,7 @@ fn register(
         let refused = match handed {
             Ok(HandedIn { id: None, .. }) => return Ok(sent),
             Ok(HandedIn { id: Some(id), .. }) => registering(server, pushing, id, until)?,
-            Err(Error::Answered { status: 409, said, .. }) => Some(said),
+            Err(Error::Answered { status: 404 | 409, said, .. }) => Some(said),
             Err(error) => return Err(error),
         };
         match refused {
@@ -204,6 +206,10 @@ fn register(
             // Somebody else's role came first: sign again on theirs.
             Some(why) if why.contains("based on an old version") && pushing.signer.is_some() => {
                 next = registered(server, app, version)?.next_role;
+            }
+            // Somebody else's release of the same tree was published, and the upload of both is gone.
+            Some(why) if why.contains(BEGIN_AGAIN) => {
+                sent += upload(server, app, &index, packed, bundle, tell)?
             }
             Some(why) => return Err(Error::Refused(why)),
         }

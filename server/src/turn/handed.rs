@@ -205,6 +205,7 @@ impl HandedIn {
     pub(super) fn settle(self, plan: &Plan, published: &Published, now: Timestamp) -> Result<(), Error> {
         let Some(store) = &self.store else { return Ok(()) };
         let after = Known::of(published);
+        let mut done = Vec::new();
         for (handed, why) in &self.ended {
             match why {
                 Some(why) => store.refuse_handed(handed.id, why)?,
@@ -212,7 +213,7 @@ impl HandedIn {
             }
             // What is signed anew is not sent anew.
             if why.as_deref() != Some(OLD_ROLE) {
-                self.uploads.forget(&handed.release.index);
+                done.push(handed.release.index);
             }
         }
         for (handed, registration) in &self.releases {
@@ -220,7 +221,7 @@ impl HandedIn {
             let named = after.version(app, version).get(platform).map(|known| known.stored.tree);
             if named == Some(registration.stored.tree) {
                 store.published_handed(handed.id)?;
-                self.uploads.forget(index);
+                done.push(*index);
             } else if handed.release.role.is_some() {
                 store.refuse_handed(handed.id, OLD_ROLE)?;
             }
@@ -238,6 +239,8 @@ impl HandedIn {
             }
         }
         let kept: Vec<Digest> = store.handed()?.iter().map(|handed| handed.release.index).collect();
+        // Two releases may be of one tree: their upload is one as well.
+        done.iter().filter(|index| !kept.contains(index)).for_each(|index| self.uploads.forget(index));
         self.uploads.sweep(&kept);
         for (push, why) in &self.refused {
             store.settle_push(push.id, &PushState::Refused(why.clone()), now)?;

@@ -66,3 +66,40 @@ fn broken_glass_lets_it_through_for_a_while_and_is_loud_and_written_down() {
         assert!(audit.contains(words), "{words}: {audit}");
     }
 }
+
+#[test]
+fn a_pull_request_is_judged_by_what_the_server_knows_without_its_disk() {
+    let stage = stage("asked", "30d");
+    let (url, fleet) = (format!("http://{}", stage.address), stage.room.fleet.repository());
+    let ask = |command: &str, more: &[&str], token: &str| {
+        let begin = [command, "--fleet", fleet.to_str().unwrap(), "--server", &url];
+        tool(&[&begin[..], more].concat(), token)
+    };
+    let ran = ask("validate", &[], &stage.token);
+    let expected =
+        "environments/prod.toml:3:7: is not taken yet: web 1.0: staging was never published with it";
+    assert!(ran.code == 1 && ran.stdout.contains(expected), "{}", ran.said());
+    let ran = ask("validate", &[], "").well();
+    assert!(ran.stdout.contains("not asked how long releases have soaked"), "{}", ran.said());
+    let ran = ask("plan", &["--markdown"], "").well();
+    assert!(ran.stdout.contains("| web | 1.0, new here | any | "), "{}", ran.said());
+    assert_eq!(ask("validate", &[], "wrong").code, 3);
+    stage.room.fleet.write("environments/prod.toml", "[apps]\nhello = \"follow\"\nweb = \"9.9\"\n");
+    let commit = stage.room.fleet.commit("prod wants what nobody registered");
+    let ran = ask("validate", &["--commit", &commit], "");
+    assert!(
+        ran.code == 1 && ran.stdout.contains("web has no release 9.9; its newest: 1.0"),
+        "{}",
+        ran.said()
+    );
+    stage.push("1.0", &stage.build("one", "hello"), &["--env", "staging"]).well();
+    let (state, out) = (stage.room.fleet.state(), stage.room.fleet.out());
+    stage.room.fleet.write("environments/prod.toml", "[apps]\nhello = \"follow\"\nweb = \"1.0\"\n");
+    stage.room.fleet.commit("prod wants web again");
+    let places = ["--out", out.to_str().unwrap(), "--state", state.to_str().unwrap()];
+    let fleet = ["validate", "--fleet", fleet.to_str().unwrap()];
+    let ran = tool(&[&fleet[..], &places[..]].concat(), "");
+    assert!(ran.code == 1 && ran.stdout.contains("staging is published with it since"), "{}", ran.said());
+    let ran = ask("promote", &["web", "--from", "staging", "--to", "prod"], "").well();
+    assert!(ran.stdout.contains("# apps/web/releases/1.0.toml"), "{}", ran.said());
+}

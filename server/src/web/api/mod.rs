@@ -77,7 +77,7 @@ fn operations() -> OpenApiRouter<Desk> {
 /// Begins the upload of a bundle by its index, or takes it up again; the answer says which blocks are lacking.
 #[utoipa::path(
     put, path = "/api/v1/apps/{app}/uploads/{index}", security(("token" = [])),
-    params(("app" = String, Path), ("index" = String, Path, description = "SHA-256 of the index as sent")),
+    params(("app" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$"), ("index" = String, Path, pattern = "^[0-9a-f]{64}$", description = "SHA-256 of the index as sent")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 200, body = LackingAnswer), (status = 400, body = Problem), (status = 401, body = Problem),
@@ -105,7 +105,7 @@ async fn begin(
 #[utoipa::path(
     put, path = "/api/v1/apps/{app}/uploads/{index}/blocks/{first}", security(("token" = [])),
     params(
-        ("app" = String, Path), ("index" = String, Path, description = "SHA-256 of the index that began the upload"),
+        ("app" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$"), ("index" = String, Path, pattern = "^[0-9a-f]{64}$", description = "SHA-256 of the index that began the upload"),
         ("first" = u64, Path, description = "the number of the first of these blocks")
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
@@ -135,7 +135,7 @@ async fn blocks(
 /// Hands in a release whose upload is whole. 200: it is registered already. 202: the next turn registers it.
 #[utoipa::path(
     post, path = "/api/v1/apps/{app}/releases", security(("token" = [])),
-    params(("app" = String, Path)), request_body = ReleaseWish,
+    params(("app" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")), request_body = ReleaseWish,
     responses(
         (status = 200, body = HandedIn), (status = 202, body = HandedIn), (status = 400, body = Problem),
         (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
@@ -174,7 +174,7 @@ async fn hand_in(State(desk): State<Desk>, Path(app): Path<String>, request: Req
 /// Whether a release that was handed in was refused since.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/handed/{id}", security(("token" = [])),
-    params(("app" = String, Path), ("id" = i64, Path)),
+    params(("app" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$"), ("id" = i64, Path)),
     responses(
         (status = 200, body = HandedIn), (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 403, body = Problem), (status = 503, body = Problem)
@@ -197,7 +197,7 @@ async fn handed(
 /// The registered builds of a version, by platform; empty while there are none.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/releases/{version}", security(("token" = [])),
-    params(("app" = String, Path), ("version" = String, Path)),
+    params(("app" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$"), ("version" = String, Path, pattern = "^[0-9a-z][0-9a-z._-]{0,63}$")),
     responses(
         (status = 200, body = ReleaseAnswer), (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 403, body = Problem), (status = 503, body = Problem)
@@ -223,7 +223,7 @@ async fn release(
 /// An environment: who owns it, what is published, and what waits.
 #[utoipa::path(
     get, path = "/api/v1/environments/{environment}", security(("token" = [])),
-    params(("environment" = String, Path)),
+    params(("environment" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")),
     responses(
         (status = 200, body = EnvironmentAnswer), (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 503, body = Problem)
@@ -259,7 +259,7 @@ async fn soaks(State(desk): State<Desk>, request: Request) -> Response {
 /// Has an environment that is owned by push want a release. One that waits for the same app is superseded.
 #[utoipa::path(
     post, path = "/api/v1/environments/{environment}/pushes", security(("token" = [])),
-    params(("environment" = String, Path)), request_body = PushWish,
+    params(("environment" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")), request_body = PushWish,
     responses(
         (status = 202, body = PushTaken), (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 403, body = Problem), (status = 404, body = Problem), (status = 408, body = Problem),
@@ -284,7 +284,7 @@ async fn push(State(desk): State<Desk>, Path(environment): Path<String>, request
 /// What became of a push.
 #[utoipa::path(
     get, path = "/api/v1/environments/{environment}/pushes/{id}", security(("token" = [])),
-    params(("environment" = String, Path), ("id" = i64, Path)),
+    params(("environment" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$"), ("id" = i64, Path)),
     responses(
         (status = 200, body = PushAnswer), (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 404, body = Problem), (status = 503, body = Problem)

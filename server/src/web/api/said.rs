@@ -42,11 +42,15 @@ pub(super) struct Stored {
 /// A release to be registered.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct ReleaseWish {
+    #[schema(pattern = "^[0-9a-z][0-9a-z._-]{0,63}$")]
     pub(super) version: String,
+    #[schema(pattern = "^(any|linux-[a-z0-9]+)$")]
     pub(super) platform: String,
     /// The tree digest.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub(super) tree: String,
     /// SHA-256 of the index that began the upload.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub(super) index: String,
     /// What it was built from, such as a commit.
     pub(super) source: Option<String>,
@@ -127,7 +131,9 @@ pub(super) struct SoakAnswer {
 /// A wish for a release.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct PushWish {
+    #[schema(pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
     pub(super) app: String,
+    #[schema(pattern = "^[0-9a-z][0-9a-z._-]{0,63}$")]
     pub(super) version: String,
     /// Where it comes from, such as the address of a CI run.
     pub(super) pipeline: Option<String>,
