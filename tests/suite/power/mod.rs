@@ -102,6 +102,7 @@ fn survives(image: Image<'_>, boots: &Boots, told: &str, seen: &Mutex<Seen>) -> 
     *seen.images.entry(kind).or_default() += 1;
     if seen.total().is_multiple_of(500) {
         println!("power: {} images so far, {} broken", seen.total(), seen.broken.len());
+        seen.tell_by_scenario();
     }
     match outcome {
         Ok(recovery) => Some(recovery),
@@ -125,15 +126,23 @@ impl Seen {
         self.images.values().sum()
     }
 
-    fn judge(self, wanted: usize, took: Duration) {
+    /// Says how many images of each scenario there were, on each kind of device; of how many scenarios.
+    fn tell_by_scenario(&self) -> usize {
         let mut of_scenario = BTreeMap::<_, usize>::new();
         for (kind, count) in &self.images {
-            println!("power {kind:?}: {count} images");
             *of_scenario.entry((kind.0, kind.1)).or_default() += count;
         }
         for (scenario, count) in &of_scenario {
             println!("power {scenario:?}: {count} images in all");
         }
+        of_scenario.len()
+    }
+
+    fn judge(self, wanted: usize, took: Duration) {
+        for (kind, count) in &self.images {
+            println!("power {kind:?}: {count} images");
+        }
+        let scenarios = self.tell_by_scenario();
         let (total, again, broken) = (self.total(), self.again, self.broken.len());
         println!(
             "power: {total} images, {again} of them of a recovery, {broken} broken, in {} s",
@@ -141,6 +150,6 @@ impl Seen {
         );
         assert!(self.broken.is_empty(), "{broken} broken images:\n{}", self.broken.join("\n"));
         assert!(total >= wanted, "only {total} different images");
-        assert_eq!(of_scenario.len(), Scenario::ALL.len() + Scenario::SHARED.len(), "of every scenario");
+        assert_eq!(scenarios, Scenario::ALL.len() + Scenario::SHARED.len(), "of every scenario");
     }
 }
