@@ -48,7 +48,7 @@ fn the_ready_pipelines_fit_the_public_schemas_of_their_systems() {
         let text = fs::read_to_string(path).unwrap();
         // A component of GitLab is two documents, and its schema describes one at a time.
         for (n, document) in text.split("\n---\n").enumerate() {
-            let copy = scratch.join(&format!("{n}.yml"));
+            let copy = scratch.join(format!("{n}.yml"));
             let check = |text: &str| {
                 fs::write(&copy, text).unwrap();
                 let mut program = Command::new(beside_python("check-jsonschema"));

@@ -224,7 +224,7 @@ fn the_role_of_prod_that_the_key_of_staging_signs_is_refused_by_python_tuf_and_t
     let (room, _served, device, thief) = two_owners("thief-role");
     let prod = "env.prod.desired.json".to_owned();
     Forger { room: &room }.publish("env.prod", &thief, |role| role["targets"] = json!({}));
-    let seen = said(&room, &[prod.clone()], &python(), "seek.py");
+    let seen = said(&room, std::slice::from_ref(&prod), &python(), "seek.py");
     assert!(seen.contains(&format!("{prod}: UnsignedMetadataError")), "{seen}");
     Device::read(&room.fleet.out()).unwrap().find(&prod).unwrap_err();
     let ran = device.update();

@@ -25,7 +25,7 @@ pub use order::{Content, Effect, Files, order};
 pub use pending::{Missing, Pending, PendingFiles, Waiting};
 pub use plan::{Input, Plan, check_clock, plan};
 pub use published::{Kept, Published};
-pub use releases::{Extra, Known, Registered, Registration, Stored, next_counter};
+pub use releases::{Extra, Known, Registered, Registration, Registrations, Stored, next_counter};
 pub use retention::sweep;
 pub use rules::{Rule, Rules};
 

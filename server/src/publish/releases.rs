@@ -41,6 +41,9 @@ pub struct Stored {
     pub bundle: IndexTarget,
 }
 
+/// What is registered of each app.
+pub type Registrations = BTreeMap<AppName, Vec<Registration>>;
+
 /// A release that is not named by its app's role yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {

@@ -16,7 +16,9 @@ use super::uploads::Uploads;
 use super::views::Views;
 use super::{Error, packing};
 use crate::config::{Origin, Owner};
-use crate::publish::{Content, Directory, Extra, Known, Plan, Published, Registration, Stored};
+use crate::publish::{
+    Content, Directory, Extra, Known, Plan, Published, Registration, Registrations, Stored,
+};
 use crate::store::{Handed, NewHanded, Push, PushState, Store};
 
 /// Why a role that came with a release is not published.
@@ -109,7 +111,7 @@ impl HandedIn {
     }
 
     /// The releases to register, beside those of paths.
-    pub(super) fn register(&self, registrations: &mut BTreeMap<AppName, Vec<Registration>>) {
+    pub(super) fn register(&self, registrations: &mut Registrations) {
         for (handed, registration) in &self.releases {
             registrations.entry(handed.release.app.clone()).or_default().push(registration.clone());
         }
@@ -178,11 +180,7 @@ impl HandedIn {
     }
 
     /// What is registered by this plan, with the token that it came with.
-    pub(super) fn registered<'a>(
-        &'a self,
-        all: &'a BTreeMap<AppName, Vec<Registration>>,
-        plan: &Plan,
-    ) -> Vec<NewlyRegistered<'a>> {
+    pub(super) fn registered<'a>(&'a self, all: &'a Registrations, plan: &Plan) -> Vec<NewlyRegistered<'a>> {
         let token = |app: &AppName, new: &Registration| {
             let same = |(handed, _): &&(Handed, Registration)| {
                 let NewHanded { app: of, version, platform, .. } = &handed.release;

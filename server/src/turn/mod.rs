@@ -24,7 +24,6 @@ use std::path::PathBuf;
 
 use tidelock_protocol::desired::{Desired, FORMAT, Source};
 use tidelock_protocol::digest::Digest;
-use tidelock_protocol::names::AppName;
 
 pub use desk::{Board, Desk, EnvironmentView, Refused};
 pub use error::{Error, chain};
@@ -40,7 +39,7 @@ use crate::config::Problems;
 use crate::git::{Repository, Signers};
 use crate::look::{Seen, look};
 use crate::publish::{
-    self, Directory, Effect, Input, Known, Lock, PendingFiles, Plan, Published, Registration,
+    self, Directory, Effect, Input, Known, Lock, PendingFiles, Plan, Published, Registrations,
 };
 use audit::Audit;
 use handed::HandedIn;
@@ -117,7 +116,7 @@ struct Decided {
     seen: Seen,
     views: Views,
     trees: Vec<trees::Tree>,
-    registrations: BTreeMap<AppName, Vec<Registration>>,
+    registrations: Registrations,
     handed: HandedIn,
     held: Held,
     plan: Plan,
@@ -171,7 +170,7 @@ fn decide(settings: &Settings, directory: &Directory, lock: &Lock) -> Result<Dec
 fn manifests(
     views: &Views,
     wishes: &Wishes,
-    registrations: &BTreeMap<AppName, Vec<Registration>>,
+    registrations: &Registrations,
 ) -> BTreeMap<tidelock_protocol::names::EnvironmentName, Desired> {
     let mut manifests = BTreeMap::new();
     for View { environment, commit, file, taken, .. } in &views.environments {

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tidelock_protocol::desired::IndexTarget;
 use tidelock_protocol::digest::{Digest, Hasher};
-use tidelock_protocol::names::AppName;
 use tidelock_protocol::tree::TreePath;
 
 use super::Error;
@@ -16,16 +15,16 @@ use super::trees::{Files, Piece, Tree};
 use crate::bundle::{self, Packed, Packer};
 use crate::git::{ObjectId, Repository};
 use crate::keys::Keyring;
-use crate::publish::{Content, Directory, Registration, Stored};
+use crate::publish::{Content, Directory, Registration, Registrations, Stored};
 
 /// Packs what must be packed, into files that a publish moves to their place.
 pub(super) fn registrations(
     repository: &Repository,
     directory: &Directory,
     trees: &[Tree],
-) -> Result<BTreeMap<AppName, Vec<Registration>>, Error> {
+) -> Result<Registrations, Error> {
     let mut done: BTreeMap<&ObjectId, Registration> = BTreeMap::new();
-    let mut all: BTreeMap<AppName, Vec<Registration>> = BTreeMap::new();
+    let mut all: Registrations = BTreeMap::new();
     for tree in trees {
         let registration = match &tree.files {
             Files::Stored(before) => linked(tree, before),
@@ -63,11 +62,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Remembers the files of every tree, by its id.
-    pub(super) fn remember(
-        &self,
-        trees: &[Tree],
-        registrations: &BTreeMap<AppName, Vec<Registration>>,
-    ) -> Result<(), Error> {
+    pub(super) fn remember(&self, trees: &[Tree], registrations: &Registrations) -> Result<(), Error> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| Error::State { what: "write", path, source }

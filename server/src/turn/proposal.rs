@@ -22,7 +22,7 @@ use crate::bundle::{Cost, compare};
 use crate::config::{Place, Problems};
 use crate::git::Repository;
 use crate::look::clock;
-use crate::publish::{Content, Directory, Known, Published, Registration};
+use crate::publish::{Content, Directory, Known, Published, Registrations};
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl Looked {
     fn wanted(
         &self,
         proposal: &Proposal,
-    ) -> Result<(BTreeMap<EnvironmentName, Desired>, BTreeMap<AppName, Vec<Registration>>), Error> {
+    ) -> Result<(BTreeMap<EnvironmentName, Desired>, Registrations), Error> {
         let directory = Directory::at(&proposal.scratch.join("made"));
         let _lock = directory.lock()?;
         let registrations = packing::registrations(&self.repository, &directory, &self.trees)?;

@@ -11,7 +11,7 @@ use super::Error;
 use super::views::{View, Views};
 use crate::config::{self, App, At, FILE_BYTES, Origin, PinnedBuild, Place, Problems, Wish};
 use crate::git::{Kind, ObjectId, Repository};
-use crate::publish::{Known, Registration};
+use crate::publish::{Known, Registrations};
 
 /// The releases that all environments wish for.
 pub(super) struct Wishes {
@@ -40,11 +40,7 @@ pub(super) struct Release {
 
 impl Release {
     /// As the desired state says it.
-    pub(super) fn to_wire(
-        &self,
-        app: &AppName,
-        registrations: &BTreeMap<AppName, Vec<Registration>>,
-    ) -> desired::Release {
+    pub(super) fn to_wire(&self, app: &AppName, registrations: &Registrations) -> desired::Release {
         let registered = |platform: &Platform| {
             let all = registrations.get(app)?;
             let found = all.iter().find(|new| new.version == self.version && new.platform == *platform)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tidelock_tests::programs::Ours;
 use tidelock_tests::world::{Daemon, Device};
@@ -121,7 +121,7 @@ fn a_boot_partition_that_is_wrong_says_why_beside_it_and_leaves_the_device_uncon
     }
 }
 
-fn add(boot: &PathBuf, line: &str) {
+fn add(boot: &Path, line: &str) {
     let path = boot.join("tidelock.toml");
     let text = format!("{line}{}", fs::read_to_string(&path).unwrap());
     fs::write(path, text).unwrap();

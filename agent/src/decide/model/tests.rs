@@ -77,6 +77,24 @@ fn with_the_staged_tree_goes_what_was_known_of_it() {
     assert_eq!(after, memory());
 }
 
+fn drift() -> Drift {
+    Drift {
+        tree: tree("a"),
+        at: NOW.wall,
+        differing: 1,
+        first: Vec::new(),
+        mended: false,
+        healed: Vec::new(),
+    }
+}
+
+#[test]
+fn with_its_record_a_pass_has_ended() {
+    let mut after = memory();
+    after.after(&Step::Record { app: web(), drift: drift(), heal: None });
+    assert_eq!(after, Memory { pass: None, mended: None, ..memory() });
+}
+
 #[test]
 fn what_closes_a_trial_or_ends_a_wish_is_written_last() {
     let (refusals, committed) = (Vec::new(), device(&["a"]).apps[&web()].committed.clone());
@@ -97,6 +115,10 @@ fn what_closes_a_trial_or_ends_a_wish_is_written_last() {
     assert_eq!(of(Step::Unpin { app: web() }), [Record::Pin(None)]);
     let forget = of(Step::Forget { app: web() });
     assert_eq!(forget, [Record::Refusals(Vec::new()), Record::Setback(None), Record::Retry(None)]);
+    let record = of(Step::Record { app: web(), drift: drift(), heal: None });
+    assert_eq!(record, [Record::Drift(Some(drift())), Record::Heal(None)]);
+    let orphan = Some(Orphan { since: NOW.wall, trusted: true });
+    assert_eq!(of(Step::Orphan { app: web(), orphan }), [Record::Orphan(orphan)]);
     let erase = of(Step::Erase { app: web(), orphan: None });
     assert_eq!(erase.last(), Some(&Record::Orphan(None)));
     let refusals = |record: &Record| matches!(record, Record::Refusals(_));

@@ -9,7 +9,7 @@ mod top;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidelock_protocol::desired::Desired;
-use tidelock_protocol::names::{AppName, EnvironmentName};
+use tidelock_protocol::names::EnvironmentName;
 use tidelock_protocol::roles::Delegation;
 use tidelock_protocol::time::Timestamp as Time;
 
@@ -17,7 +17,7 @@ use super::Error;
 use super::order::{Effect, Files, order};
 use super::pending::{Missing, Waiting};
 use super::published::Published;
-use super::releases::Registration;
+use super::releases::Registrations;
 use super::rules::{Rule, Rules};
 use super::sign::Authority;
 use crate::keys::Keyring;
@@ -37,7 +37,7 @@ pub struct Input<'a> {
     /// Environments whose manifest is written anew even when it wants the same: their history was rewritten.
     pub rebased: &'a BTreeSet<EnvironmentName>,
     /// Releases to be registered.
-    pub registrations: &'a BTreeMap<AppName, Vec<Registration>>,
+    pub registrations: &'a Registrations,
     /// Roles of apps that their builders signed elsewhere, by name.
     pub roles: &'a BTreeMap<String, Vec<u8>>,
 }
