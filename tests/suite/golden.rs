@@ -191,13 +191,31 @@ impl Scenario {
             [app, "retry"] => {
                 self.one(app).write(Record::Retry(Some(Retry { owner: "ann".into() })));
             }
-            ["hold", "everything"] => self.state.hold = Some(hold(until(true))),
-            ["the", "hold", "of", "everything", "is", "over"] => self.state.hold = Some(hold(until(false))),
-            ["resume", "everything"] => self.state.hold = None,
             [app, "is", "gone", "for", "seven", "days"] => {
                 let since = Timestamp::from_unix(NOW.wall.unix() - 7 * 24 * 3600);
                 self.one(app).write(Record::Orphan(Some(Orphan { since, trusted: true })));
             }
+            [app, "release", number, "now", word] => {
+                let apps = &mut self.world.fleet.apps;
+                let releases = apps.iter_mut().find(|(name, _)| name.as_str() == app).unwrap();
+                releases.1[number.parse::<usize>().unwrap()] = behaviour(word);
+            }
+            [app, "loses", "its", kind] => {
+                let kind = if kind == "trial" { Kind::Trial } else { Kind::Committed };
+                self.one(app).disk.put(Name::Record(kind), Content::Torn);
+            }
+            _ if self.is_stopped_or_let_go(&words) => {}
+            _ => panic!("nothing is called {what:?}"),
+        }
+        self.go_on(steps);
+    }
+
+    /// Does what a line says of holds and pins; false: it is of something else.
+    fn is_stopped_or_let_go(&mut self, words: &[&str]) -> bool {
+        match *words {
+            ["hold", "everything"] => self.state.hold = Some(hold(until(true))),
+            ["the", "hold", "of", "everything", "is", "over"] => self.state.hold = Some(hold(until(false))),
+            ["resume", "everything"] => self.state.hold = None,
             [app, "hold"] => self.one(app).write(Record::Hold(Some(hold(until(true))))),
             [app, "hold", "is", "over"] => self.one(app).write(Record::Hold(Some(hold(until(false))))),
             [app, "pin", number] => {
@@ -213,18 +231,9 @@ impl Scenario {
                 self.one(app).disk.take_away(Name::Record(Kind::Hold));
                 self.one(app).disk.take_away(Name::Record(Kind::Pin));
             }
-            [app, "release", number, "now", word] => {
-                let apps = &mut self.world.fleet.apps;
-                let releases = apps.iter_mut().find(|(name, _)| name.as_str() == app).unwrap();
-                releases.1[number.parse::<usize>().unwrap()] = behaviour(word);
-            }
-            [app, "loses", "its", kind] => {
-                let kind = if kind == "trial" { Kind::Trial } else { Kind::Committed };
-                self.one(app).disk.put(Name::Record(kind), Content::Torn);
-            }
-            _ => panic!("nothing is called {what:?}"),
+            _ => return false,
         }
-        self.go_on(steps);
+        true
     }
 
     fn go_on(&mut self, steps: usize) {

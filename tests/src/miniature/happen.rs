@@ -25,7 +25,7 @@ use super::state::{Agent, Behaviour, Deferred, One, Stage, State, World, digest_
 const HORIZON: Duration = Duration::from_secs(150);
 const LATE: Duration = Duration::from_secs(3);
 const LONG_DOWN: Duration = Duration::from_secs(61);
-const LONG_JUDGED: Duration = Duration::from_secs(301);
+const LONG_JUDGED: Duration = Duration::from_secs(300);
 /// With these settings of the device every release fails.
 pub const BAD: &str = "bad";
 /// More in a row are all the same.
@@ -445,24 +445,37 @@ impl World {
                 state.stage = Stage::Launching;
             }
             Act::Probe { tree, check, passes, timeout } => {
-                let behaviour = match one.run {
-                    // The agent itself is asked whichever it is; the packaged one is good.
-                    Run::Started { tree, .. } if self.itself() == Some(place) => self.behaviour(place, &tree),
-                    _ if self.itself() == Some(place) => Some(Behaviour::Good),
-                    _ => self.behaviour(place, tree),
-                };
-                let one = &mut state.apps[place];
-                let passed = behaviour == Some(Behaviour::Good) && !outage && one.settings.now != BAD;
-                one.memory.said.insert(check.clone(), said(passed, if passed { passes.0 } else { passes.1 }));
-                if behaviour == Some(Behaviour::Hangs) {
-                    pass(state, Duration::from_secs(*timeout));
-                    if let Some(said) = state.apps[place].memory.said.get_mut(check) {
-                        said.at = NOW.boot;
-                    }
-                }
+                self.probe(state, place, (tree, check), *passes, *timeout);
             }
         }
         true
+    }
+
+    /// Asks a check, which has its numbers of passes for either answer.
+    fn probe(
+        &self,
+        state: &mut State,
+        place: usize,
+        of: (&Digest, &String),
+        passes: (u32, u32),
+        timeout: u64,
+    ) {
+        let ((tree, check), outage, one) = (of, state.outage, &state.apps[place]);
+        let behaviour = match one.run {
+            // The agent itself is asked whichever it is; the packaged one is good.
+            Run::Started { tree, .. } if self.itself() == Some(place) => self.behaviour(place, &tree),
+            _ if self.itself() == Some(place) => Some(Behaviour::Good),
+            _ => self.behaviour(place, tree),
+        };
+        let one = &mut state.apps[place];
+        let passed = behaviour == Some(Behaviour::Good) && !outage && one.settings.now != BAD;
+        one.memory.said.insert(check.clone(), said(passed, if passed { passes.0 } else { passes.1 }));
+        if behaviour == Some(Behaviour::Hangs) {
+            pass(state, Duration::from_secs(timeout));
+            if let Some(said) = state.apps[place].memory.said.get_mut(check) {
+                said.at = NOW.boot;
+            }
+        }
     }
 
     /// What a tree has in common with the live one: each file is hashed before it is taken over.

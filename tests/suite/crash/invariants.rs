@@ -3,7 +3,9 @@
 //! Never here: how a state is reached.
 
 use tidelock::decide::STARTS;
-use tidelock::decide::model::{Cause, Ground, Phase, Record, Run, Setback, Step, Trial, Want, is_itself};
+use tidelock::decide::model::{
+    Cause, Committed, Ground, Phase, Record, Run, Setback, Step, Trial, Want, is_itself,
+};
 use tidelock_protocol::digest::Digest;
 use tidelock_tests::miniature::disk::{Content, Kind, Name};
 use tidelock_tests::miniature::{Behaviour, MANY, NOW, One, Stage, State, World};
@@ -155,14 +157,7 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
             let whole = live.get(&Name::Staged(setup.tree)) == Some(&Content::Whole);
             (!whole || one.memory.whole != Some(setup.tree)).then_some(VERIFIED)
         }
-        Step::Commit { committed, .. } => {
-            let device = world.device(state);
-            let other = match (world.wanted(state, &device).values().nth(place), committed.first()) {
-                (Some(Want::Be(goal)), Some(newest)) => !goal.setup.is(&newest.setup),
-                (want, _) => matches!(want, Some(Want::Gone { .. })),
-            };
-            other.then_some(NEWER)
-        }
+        Step::Commit { committed, .. } => of_commit(world, state, place, committed),
         Step::Orphan { orphan: Some(_), .. } => {
             let known = !world.terms.unjoined && !world.terms.expired;
             let wanted = world.fleet.wishes[one.wish].is_some();
@@ -172,13 +167,7 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
             let own = matches!(cause, Cause::Check { .. } | Cause::Starts);
             (own && opened.is_some_and(|trial| passed(one, trial))).then_some(STAYS)
         }
-        Step::Heal { tree, .. } if is_in_trial(one) => {
-            // The trees that the link may move to are.
-            let enters = one.linked() != Some(*tree) && trial.is_some();
-            let back = opened.is_none()
-                && trial.iter().any(|trial| trial.from.iter().any(|from| from.tree == *tree));
-            (!enters && !back).then_some(UNDISTURBED)
-        }
+        Step::Heal { tree, .. } if is_in_trial(one) => of_healing(one, trial.as_ref(), *tree),
         Step::Prune { tree, .. } => committed_now(one, *tree).then_some(KEPT),
         Step::Erase { .. } => {
             let forgotten = one.orphan().is_some_and(|orphan| world.terms.prune && orphan.since < NOW.wall);
@@ -190,6 +179,24 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
         Step::Defer { setback, .. } => of_deferral(one, trial.as_ref(), setback),
         _ => None,
     }
+}
+
+/// What is committed is what is wanted now.
+fn of_commit(world: &World, state: &State, place: usize, committed: &[Committed]) -> Option<Broken> {
+    let device = world.device(state);
+    let other = match (world.wanted(state, &device).values().nth(place), committed.first()) {
+        (Some(Want::Be(goal)), Some(newest)) => !goal.setup.is(&newest.setup),
+        (want, _) => matches!(want, Some(Want::Gone { .. })),
+    };
+    other.then_some(NEWER)
+}
+
+/// In a trial nothing is mended but the trees that the link may move to.
+fn of_healing(one: &One, trial: Option<&Trial>, tree: Digest) -> Option<Broken> {
+    let enters = one.linked() != Some(tree) && trial.is_some();
+    let is_over = trial.is_none_or(|trial| trial.phase != Phase::Opened);
+    let back = is_over && trial.iter().any(|trial| trial.from.iter().any(|from| from.tree == tree));
+    (!enters && !back).then_some(UNDISTURBED)
 }
 
 /// A tree that is entered is as it was signed, or a record says that it is not.

@@ -84,8 +84,11 @@ fn a_pull_request_is_judged_by_what_the_server_knows_without_its_disk() {
     let ran = ask("plan", &["--markdown"], "").well();
     assert!(ran.stdout.contains("| web | 1.0, new here | any | "), "{}", ran.said());
     assert_eq!(ask("validate", &[], "wrong").code, 3);
+    // Proposed, and not on the branch that is published: a server that saw it there would publish nothing more.
+    stage.room.fleet.git(&["checkout", "--quiet", "-b", "proposal"]);
     stage.room.fleet.write("environments/prod.toml", "[apps]\nhello = \"follow\"\nweb = \"9.9\"\n");
     let commit = stage.room.fleet.commit("prod wants what nobody registered");
+    stage.room.fleet.git(&["checkout", "--quiet", "main"]);
     let ran = ask("validate", &["--commit", &commit], "");
     assert!(
         ran.code == 1 && ran.stdout.contains("web has no release 9.9; its newest: 1.0"),
@@ -94,8 +97,6 @@ fn a_pull_request_is_judged_by_what_the_server_knows_without_its_disk() {
     );
     stage.push("1.0", &stage.build("one", "hello"), &["--env", "staging"]).well();
     let (state, out) = (stage.room.fleet.state(), stage.room.fleet.out());
-    stage.room.fleet.write("environments/prod.toml", "[apps]\nhello = \"follow\"\nweb = \"1.0\"\n");
-    stage.room.fleet.commit("prod wants web again");
     let places = ["--out", out.to_str().unwrap(), "--state", state.to_str().unwrap()];
     let fleet = ["validate", "--fleet", fleet.to_str().unwrap()];
     let ran = tool(&[&fleet[..], &places[..]].concat(), "");
