@@ -331,6 +331,8 @@ fn what_is_mended_is_mended_in_every_release_that_has_the_inode() {
     rotten[450_000] ^= 1;
     write_into(&place.join("tree/lib.so"), &rotten);
     write_into(&place.join("tree/lib/part-07/module.js"), b"of b and c alone");
+    // The second of one directory.
+    write_into(&place.join("tree/lib/part-08/module.js"), b"of all three");
     let others = [rig.staging("a"), rig.staging("c"), rig.staging("nowhere")];
     let job = fetch::Mending {
         place: &place,
@@ -341,7 +343,7 @@ fn what_is_mended_is_mended_in_every_release_that_has_the_inode() {
         others: &others,
     };
     let report = fetch::heal(&rig.http, &job, &|| false).unwrap();
-    assert_eq!(report.files, 2, "{report:?}");
+    assert_eq!(report.files, 3, "{report:?}");
     rig.assert_whole("b", &tree, &second);
     rig.assert_whole("c", &tree, &second);
     *tree.content("lib/part-07/module.js") = before;
