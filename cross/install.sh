@@ -102,8 +102,11 @@ uninstall() {
         say "remove $root/$file"
         [ -n "$dry" ] || rm -f "$root/$file"
     done <"$list"
-    [ -n "$dry" ] || rm -f "$list"
-    [ -n "$dry" ] || rmdir "$root/usr/lib/tidelock" 2>/dev/null || true
+    if [ -z "$dry" ]; then
+        rm -f "$list"
+        # What is still in it is somebody else's.
+        [ -n "$(ls -A "$root/usr/lib/tidelock")" ] || rmdir "$root/usr/lib/tidelock"
+    fi
     [ -n "$purge" ] || say "apps, releases and settings are left: --purge, or install again"
 }
 
@@ -177,7 +180,8 @@ link() { # TARGET NAME
 # A kernel of 64 bits may carry a system of 32: the apps of that system need an agent of its kind.
 processor() {
     machine=$(uname -m)
-    bits=$(od -An -tu1 -j4 -N1 "$root/bin/sh" 2>/dev/null | tr -d ' ' || true)
+    # Where there is no shell yet, as below the root of an image, the kernel alone is asked.
+    bits=$(od -An -tu1 -j4 -N1 "$root/bin/sh" 2>/dev/null | tr -d ' ')
     case $machine.$bits in
     x86_64.1 | amd64.1) machine=i686 ;;
     aarch64.1 | arm64.1) machine=armv8l ;;
