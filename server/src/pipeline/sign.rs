@@ -81,13 +81,18 @@ impl Signer {
         let fed = child.stdin.take().map(|mut stdin| stdin.write_all(message));
         let output = child.wait_with_output().map_err(|error| wrong(error.to_string()))?;
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        if !output.status.success() || !matches!(fed, Some(Ok(()))) {
+        if !output.status.success() {
             return Err(wrong(said));
         }
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         let (keyid, sig) = text.split_once(' ').ok_or_else(|| wrong(format!("it wrote {text:?}")))?;
         let keyid: KeyId = serde_json::from_value(keyid.into()).map_err(|error| wrong(error.to_string()))?;
-        Ok(Signature { keyid, sig: sig.trim().to_owned() })
+        // Last: a command that ends before it reads has something better to say, or whether this fails is a race.
+        match fed {
+            Some(Ok(())) => Ok(Signature { keyid, sig: sig.trim().to_owned() }),
+            Some(Err(error)) => Err(wrong(format!("it did not read all that it was to sign: {error}"))),
+            None => Err(wrong("it has no input".into())),
+        }
     }
 }
 
@@ -110,4 +115,33 @@ fn published(
     let path = format!("metadata/{version}.{role}.json");
     let value = read(path.clone())?["signed"]["targets"].clone();
     serde_json::from_value(value).map_err(|error| failed("read", Path::new(&path))(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More than a pipe takes, so that a command that does not read is always noticed.
+    const LONG: [u8; 1 << 20] = [b' '; 1 << 20];
+
+    fn refused(command: &str) -> String {
+        match Signer::Command(command.to_owned()).sign(&LONG) {
+            Err(error) => error.to_string(),
+            Ok(signature) => panic!("{command} was taken for a signer: {signature:?}"),
+        }
+    }
+
+    #[test]
+    fn a_command_that_does_not_read_is_told_what_is_wrong_with_it() {
+        assert!(refused("echo 1").ends_with("failed: it wrote \"1\""));
+        assert!(refused("echo no >&2; false").ends_with("failed: no"));
+        let all = format!("echo {} 00", "a".repeat(64));
+        assert!(refused(&all).contains("did not read all"), "{}", refused(&all));
+    }
+
+    #[test]
+    fn a_command_that_reads_signs() {
+        let signer = Signer::Command(format!("cat >/dev/null; echo {} 00", "a".repeat(64)));
+        assert_eq!(signer.sign(&LONG).unwrap().sig, "00");
+    }
 }
