@@ -71,7 +71,7 @@ fn serve(arguments: &Serve) -> Result<Exit, cli::Error> {
         // Dropped with this thread, also by a panic: a server that never publishes again must not look alive.
         let _alive = alive;
         let turn = || {
-            let turned = turn::once(&settings);
+            let turned = turn::steadily(&settings);
             manager.turned(&match &turned {
                 Ok(outcome) => outcome.in_short(),
                 Err(error) => format!("trouble: {}", cli::chain(error)),

@@ -60,6 +60,29 @@ fn commits_are_fetched_published_and_idle_turns_change_nothing() {
 }
 
 #[test]
+fn while_the_git_server_is_gone_what_was_fetched_last_stays_published() {
+    let remote = Remote::new("away");
+    let steadily = || turn::steadily(&remote.settings());
+    let away = remote.room.scratch.join("away.git");
+    fs::rename(&remote.bare, &away).unwrap();
+    assert!(matches!(steadily(), Err(turn::Error::Git(_))), "nothing was fetched yet");
+    fs::rename(&away, &remote.bare).unwrap();
+    let before = steadily().unwrap();
+    assert!(before.trouble.is_none() && before.manifests.len() == 2, "{before:?}");
+    fs::rename(&remote.bare, &away).unwrap();
+    let outcome = steadily().unwrap();
+    assert!(outcome.trouble.as_ref().is_some_and(|why| why.contains("git cannot")), "{:?}", outcome.trouble);
+    assert!(outcome.is_unchanged() && outcome.commit == before.commit);
+    // What was half published goes on as well.
+    let timestamp = remote.room.fleet.out().join("metadata/timestamp.json");
+    fs::remove_file(&timestamp).unwrap();
+    assert!(steadily().unwrap().trouble.is_some() && timestamp.exists());
+    // A record of what is in no cache any more helps nobody: the error is the one that says why it was asked for.
+    fs::remove_dir_all(remote.room.fleet.state().join("git")).unwrap();
+    assert!(matches!(steadily(), Err(turn::Error::Git(git::Error::Failed { what: "fetch the branch", .. }))));
+}
+
+#[test]
 fn a_forced_push_stops_the_environments() {
     let remote = Remote::new("forced");
     remote.publish().unwrap();

@@ -124,6 +124,20 @@ impl Repository {
         Ok(())
     }
 
+    /// From now on, the commit `id`, which was read before, is the head of `branch` for whoever asks here; the remote is
+    /// not asked.
+    ///
+    /// # Errors
+    /// It is not here any more.
+    pub fn pin(&mut self, branch: &str, id: &str) -> Result<(), Error> {
+        const WHAT: &str = "find the commit that was read last";
+        match id.parse() {
+            Ok(id) if self.holds(&id)? => drop(self.pretended.insert(branch.to_owned(), id)),
+            _ => return Err(self.git.failed(WHAT, format!("{id} of {branch} is not here any more"))),
+        }
+        Ok(())
+    }
+
     /// The commit at the head of `branch`, fetched first if the repository is remote.
     ///
     /// # Errors

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     /// More than a pipe takes, so that a command that does not read is always noticed.
-    const LONG: [u8; 1 << 20] = [b' '; 1 << 20];
+    static LONG: [u8; 1 << 20] = [b' '; 1 << 20];
 
     fn refused(command: &str) -> String {
         match Signer::Command(command.to_owned()).sign(&LONG) {

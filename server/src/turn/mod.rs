@@ -7,6 +7,7 @@ mod desk;
 mod error;
 mod glass;
 mod handed;
+mod last;
 mod outcome;
 mod packing;
 mod proposal;
@@ -43,6 +44,7 @@ use crate::publish::{
 };
 use audit::Audit;
 use handed::HandedIn;
+use last::Last;
 use packing::Memory;
 use soak::Held;
 pub use soak::Soak;
@@ -77,9 +79,32 @@ pub struct Settings {
 /// Whatever stops the whole turn; nothing was signed then. A rewritten history and a missing signature stop only the
 /// environments that they concern, as does a commit that nobody who counts signed; they are told in the [`Outcome`].
 pub fn once(settings: &Settings) -> Result<Outcome, Error> {
+    turn(settings, None)
+}
+
+/// As [`once`], for a server: while the fleet repository says something wrong or cannot be reached, what was taken from it
+/// last stays, is signed in time, and pipelines move what is theirs. The trouble is told in the [`Outcome`].
+///
+/// # Errors
+/// As [`once`], where nothing was taken before, or something else is in the way.
+pub fn steadily(settings: &Settings) -> Result<Outcome, Error> {
+    let error = match once(settings) {
+        Err(error @ (Error::Problems(_) | Error::Git(_))) => error,
+        turned => return turned,
+    };
+    let Some(last) = Last::read(&settings.state, &settings.branch) else { return Err(error) };
+    // Of two errors the first says why the second turn was made at all.
+    let Ok(outcome) = turn(settings, Some(&last)) else { return Err(error) };
+    let trouble =
+        format!("everything stays at the commit that was taken last, because of this: {}", chain(&error));
+    Ok(Outcome { trouble: Some(trouble), ..outcome })
+}
+
+/// One turn, by the heads of the branches or by what was taken `last`.
+fn turn(settings: &Settings, last: Option<&Last>) -> Result<Outcome, Error> {
     let directory = Directory::at(&settings.out);
     let lock = directory.lock()?;
-    let decided = decide(settings, &directory, &lock)?;
+    let decided = decide(settings, last, &directory, &lock)?;
     let Decided { seen, views, trees, registrations, handed, held, plan } = decided;
     let now = seen.clock.now;
     let audit = Audit::of(&settings.state);
@@ -95,7 +120,7 @@ pub fn once(settings: &Settings) -> Result<Outcome, Error> {
     let published = after.as_ref().unwrap_or(&seen.published);
     handed.settle(&plan, published, now)?;
     held.soak.note(published, &settings.state, now)?;
-    views::Last::keep(&settings.state, &views)?;
+    Last::keep(&settings.state, &views)?;
     publish::sweep(&directory, &lock, published, &settings.state, views.fleet.grace, now)?;
     directory.clear(&lock)?;
     Ok(outcome(settings, &seen, &views, &held, plan))
@@ -108,7 +133,7 @@ pub fn once(settings: &Settings) -> Result<Outcome, Error> {
 pub fn planned(settings: &Settings) -> Result<Plan, Error> {
     let directory = Directory::at(&settings.out);
     let lock = directory.lock()?;
-    Ok(decide(settings, &directory, &lock)?.plan)
+    Ok(decide(settings, None, &directory, &lock)?.plan)
 }
 
 /// Everything that was looked at, and what it comes to.
@@ -122,7 +147,12 @@ struct Decided {
     plan: Plan,
 }
 
-fn decide(settings: &Settings, directory: &Directory, lock: &Lock) -> Result<Decided, Error> {
+fn decide(
+    settings: &Settings,
+    last: Option<&Last>,
+    directory: &Directory,
+    lock: &Lock,
+) -> Result<Decided, Error> {
     directory.clear(lock)?;
     let seen = look(&settings.keys, &settings.out)?;
     let now = seen.clock.now;
@@ -131,6 +161,7 @@ fn decide(settings: &Settings, directory: &Directory, lock: &Lock) -> Result<Dec
     }
     publish::check_clock(&seen.published, now)?;
     let mut repository = Repository::open(&settings.fleet, &settings.state.join("git"))?;
+    last.map_or(Ok(()), |last| last.pin(&mut repository))?;
     let waiting = PendingFiles::of(&settings.state).commits(&seen.keyring)?;
     let mut problems = Problems::default();
     let Some(views) = Views::read(&mut repository, settings, &seen.published, &waiting, &mut problems)?
@@ -248,6 +279,7 @@ fn outcome(settings: &Settings, seen: &Seen, views: &Views, held: &Held, plan: P
         waiting: plan.waiting,
         missing: plan.missing,
         stopped,
+        trouble: None,
         warnings,
         board: Board::of(views),
         out: settings.out.clone(),

@@ -28,6 +28,8 @@ pub struct Outcome {
     pub missing: Vec<Missing>,
     /// Environments that do not take the head of their branch.
     pub stopped: Vec<Stopped>,
+    /// Why nothing newer was taken from the fleet repository.
+    pub trouble: Option<String>,
     /// What somebody should know although it stopped nothing.
     pub warnings: Vec<String>,
     /// Who may say what, as the turn saw it.
@@ -65,6 +67,9 @@ pub enum Cause {
 impl Outcome {
     /// The whole in a few words.
     pub fn in_short(&self) -> String {
+        if let Some(trouble) = &self.trouble {
+            return format!("trouble: {trouble}");
+        }
         let Commit { id, subject, .. } = &self.commit;
         let id = id.as_str().get(..12).unwrap_or_default();
         let waits = self.waiting.iter().map(|waiting| &waiting.desired.environment);
@@ -85,11 +90,11 @@ impl Outcome {
     }
 }
 
-/// What a watch says of it: the warnings apart, since they hold from turn to turn.
+/// What a watch says of it: warnings and trouble apart, since they hold from turn to turn.
 impl From<Outcome> for News {
     fn from(mut outcome: Outcome) -> Self {
-        let warnings = std::mem::take(&mut outcome.warnings);
-        Self { text: outcome.to_string(), warnings }
+        let (warnings, trouble) = (std::mem::take(&mut outcome.warnings), outcome.trouble.take());
+        Self { text: outcome.to_string(), warnings, trouble }
     }
 }
 

@@ -1,20 +1,15 @@
 //! What the fleet repository says: its branches, each at one commit, as one turn sees them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use tidelock_protocol::desired::Desired;
 use tidelock_protocol::names::{AppName, EnvironmentName};
 
+use super::last::Last;
 use super::{Cause, Error, Settings, Stopped};
 use crate::config::{self, App, Environment, FILE_BYTES, File, Fleet, Owner, Place, Problems, Texts};
 use crate::git::{Commit, Kind, ObjectId, Pick, Published as Relation, Repository, Signature, pick};
-use crate::publish::{self, Published};
-
-/// The record of the last commit, below the state directory.
-const LAST: &str = "fleet.json";
+use crate::publish::Published;
 
 /// What the fleet repository says.
 pub(super) struct Views {
@@ -28,6 +23,8 @@ pub(super) struct Views {
     pub(super) apps: BTreeMap<AppName, App>,
     /// The environments that Git owns.
     pub(super) environments: Vec<View>,
+    /// The heads of the branches that say all this.
+    pub(super) heads: BTreeMap<String, String>,
 }
 
 /// One environment at the head of its branch.
@@ -67,35 +64,6 @@ pub(super) struct Rewrite {
     pub(super) reason: Option<String>,
 }
 
-/// The commit whose `fleet.toml` counted last: what its branch must descend from while no manifest names a commit of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Last {
-    branch: String,
-    commit: String,
-}
-
-impl Last {
-    /// That of the state directory `state` and this branch; a record that cannot be read is none.
-    fn read(state: &Path, branch: &str) -> Option<String> {
-        let last: Self = serde_json::from_slice(&fs::read(state.join(LAST)).ok()?).ok()?;
-        (last.branch == branch).then_some(last.commit)
-    }
-
-    /// Keeps it, when that is news.
-    pub(super) fn keep(state: &Path, views: &Views) -> Result<(), Error> {
-        let Commit { id, branch, .. } = &views.fleet_commit;
-        if Self::read(state, branch).as_deref() == Some(id.as_str()) {
-            return Ok(());
-        }
-        let path = state.join(LAST);
-        let last = Self { branch: branch.clone(), commit: id.to_string() };
-        let text = serde_json::to_vec(&last);
-        let text =
-            text.map_err(|error| Error::State { what: "write", path: path.clone(), source: error.into() })?;
-        Ok(publish::replace(&path, &text)?)
-    }
-}
-
 impl Views {
     /// Reads `fleet.toml` of the configured branch, and each environment of its own or the configured branch; none when
     /// that file cannot be read. What is wrong is noted. A rewritten history that descends from what is `waiting` for a
@@ -113,6 +81,7 @@ impl Views {
         let base = Snapshot::read(repository, &fleet_commit, problems)?;
         let Some(fleet) = config::fleet(&base.texts, problems) else { return Ok(None) };
         let mut snapshots = BTreeMap::from([(settings.branch.clone(), base)]);
+        let mut heads = BTreeMap::from([(settings.branch.clone(), head.id.to_string())]);
         let mut environments = Vec::new();
         for (environment, role) in &fleet.environments {
             if role.owner == Owner::Push {
@@ -130,6 +99,7 @@ impl Views {
                     }
                     commit => commit?,
                 };
+                heads.insert(branch.clone(), commit.id.to_string());
                 snapshots.insert(branch.clone(), Snapshot::read(repository, &commit, problems)?);
             }
             let at = &snapshots[&branch];
@@ -150,7 +120,7 @@ impl Views {
             });
         }
         let apps = snapshots.remove(&settings.branch).map(|base| base.apps).unwrap_or_default();
-        Ok(Some(Self { fleet, fleet_commit, fleet_rewrite, apps, environments }))
+        Ok(Some(Self { fleet, fleet_commit, fleet_rewrite, apps, environments, heads }))
     }
 
     /// The commit whose `fleet.toml` counts: the head, or, while a rewrite of that branch is not accepted, the one that
@@ -167,7 +137,7 @@ impl Views {
         if last.is_none()
             && let Some(from) = Last::read(&settings.state, &settings.branch)
         {
-            return Self::after(repository, settings, from, head);
+            return Self::after(repository, settings, from.commit, head);
         }
         let (from, cause) = match taken(repository, settings, last, waiting, &head)? {
             Taken::Yes { .. } => return Ok((head, None)),

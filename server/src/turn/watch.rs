@@ -38,6 +38,8 @@ pub struct News {
     pub text: String,
     /// What somebody should know although it stopped nothing.
     pub warnings: Vec<String>,
+    /// Why it could not do all that it should.
+    pub trouble: Option<String>,
 }
 
 /// Runs `turn` at once, then every `pause` and whenever it is woken, until it is stopped or nobody is left to do that. Every error is survived: the
@@ -51,29 +53,22 @@ pub fn watch<E: Error>(
     mut say: impl FnMut(Said),
 ) {
     let mut before = News::default();
-    let mut trouble: Option<String> = None;
     loop {
-        match turn() {
-            Ok(now) => {
-                if trouble.take().is_some() {
-                    say(Said::Well);
-                }
-                for warning in now.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
-                    say(Said::Warning(warning.clone()));
-                }
-                if now.text != before.text && !now.text.is_empty() {
-                    say(Said::News(now.text.clone()));
-                }
-                before = now;
-            }
-            Err(error) => {
-                let now = chain(&error);
-                if trouble.as_ref() != Some(&now) {
-                    say(Said::Trouble(now.clone()));
-                    trouble = Some(now);
-                }
-            }
+        // What was said before a turn that failed holds, as far as anybody knows.
+        let now = turn().unwrap_or_else(|error| News { trouble: Some(chain(&error)), ..before.clone() });
+        if before.trouble.is_some() && now.trouble.is_none() {
+            say(Said::Well);
         }
+        for warning in now.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
+            say(Said::Warning(warning.clone()));
+        }
+        if now.text != before.text && !now.text.is_empty() {
+            say(Said::News(now.text.clone()));
+        }
+        if let Some(trouble) = now.trouble.as_ref().filter(|now| before.trouble.as_ref() != Some(now)) {
+            say(Said::Trouble(trouble.clone()));
+        }
+        before = now;
         match wake.recv_timeout(pause) {
             Err(RecvTimeoutError::Timeout) | Ok(Wake::Look) => {}
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -94,7 +89,7 @@ mod tests {
 
     /// What is said of these turns.
     fn said(turns: &[Result<&str, &str>]) -> Vec<Said> {
-        let plain = |text: &str| News { text: text.to_owned(), warnings: Vec::new() };
+        let plain = |text: &str| News { text: text.to_owned(), ..News::default() };
         said_of(turns.iter().map(|turn| turn.map(plain)).collect())
     }
 
@@ -135,7 +130,8 @@ mod tests {
     #[test]
     fn a_warning_is_said_once_for_as_long_as_it_holds_whatever_is_published() {
         let turn = |text: &str, warnings: &[&str]| {
-            Ok(News { text: text.into(), warnings: warnings.iter().map(|one| (*one).to_owned()).collect() })
+            let warnings = warnings.iter().map(|one| (*one).to_owned()).collect();
+            Ok(News { text: text.into(), warnings, trouble: None })
         };
         let (news, warning) = (|text: &str| Said::News(text.into()), |text: &str| Said::Warning(text.into()));
         let turns = vec![
@@ -158,6 +154,29 @@ mod tests {
             warning("the clock"),
         ];
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn trouble_beside_news_is_said_once_and_its_end_too() {
+        let turn = |text: &str, trouble: Option<&str>| {
+            Ok(News { text: text.into(), warnings: Vec::new(), trouble: trouble.map(Into::into) })
+        };
+        let turns = vec![
+            turn("", Some("a mistake")),
+            turn("published 1", Some("a mistake")),
+            Err("no space"),
+            turn("", Some("a mistake")),
+            turn("", None),
+        ];
+        let trouble = |text: &str| Said::Trouble(text.into());
+        let expected = [
+            trouble("a mistake"),
+            Said::News("published 1".into()),
+            trouble("no space"),
+            trouble("a mistake"),
+            Said::Well,
+        ];
+        assert_eq!(said_of(turns), expected);
     }
 
     #[test]

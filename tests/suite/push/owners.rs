@@ -95,6 +95,26 @@ fn pushes_wait_for_their_interval_and_the_newest_wins() {
 }
 
 #[test]
+fn a_mistake_on_the_branch_stops_no_pipeline() {
+    let mut stage = Stage::new("mistake").serving();
+    let prod = stage.room.device().desired("prod");
+    stage.room.fleet.write("environments/prod.toml", "[apps]\nno-such-app = \"follow\"\n");
+    stage.room.fleet.commit("a mistake");
+    until("it is told", || stage.said().contains("everything stays at the commit that was taken last"));
+    assert!(stage.said().contains("no-such-app"), "{}", stage.said());
+    stage.push("1.0", &stage.build("one", "one"), &["--env", "staging"]).well();
+    assert_eq!(stage.room.device().version("staging", "web"), "1.0");
+    // A server that is started while the mistake stands knows what there was before it.
+    stage.stop();
+    stage.start();
+    stage.push("1.1", &stage.build("two", "two"), &["--env", "staging"]).well();
+    // What stands in for the branch is what was taken, not what nobody could take.
+    assert_eq!(stage.room.device().desired("prod"), prod);
+    stage.room.fleet.git(&["revert", "--no-edit", "HEAD"]);
+    until("it is well again", || stage.said().contains("well again"));
+}
+
+#[test]
 fn a_server_with_the_keys_of_staging_alone_cannot_sign_prod() {
     let stage = Stage::new("keys");
     let rules = fs::read_to_string(stage.room.fleet.repository().join("fleet.toml")).unwrap();
