@@ -75,6 +75,11 @@ impl Ours {
     }
 }
 
+/// Where the suites keep what outlives them: disks and kernels of machines, their logs.
+pub fn kept() -> PathBuf {
+    directory().parent().unwrap().join("tests-run")
+}
+
 /// The directory that cargo puts programs of this profile in: where this very program lies.
 pub(crate) fn directory() -> PathBuf {
     let own = std::env::current_exe().unwrap();

@@ -3,11 +3,16 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use tidelock_server::git;
 use tidelock_server::turn::{self, Outcome, Settings};
+use tidelock_tests::authority::Authority;
 use tidelock_tests::nginx::{self, Config, Nginx};
+use tidelock_tests::program::run;
+use tidelock_tests::programs::Ours;
 use tidelock_tests::publisher::Room;
+use tidelock_tests::world::Ran;
 
 /// A room whose repository is pushed to a server that it is published from.
 struct Remote {
@@ -98,6 +103,91 @@ fn a_forced_push_stops_the_environments() {
     assert!(matches!(remote.publish(), Err(turn::Error::Rewritten { .. })));
     let accept = Settings { accept_rewrite: Some("a secret".into()), ..remote.settings() };
     assert_eq!(turn::once(&accept).unwrap().manifests.len(), 2);
+}
+
+/// How many objects the cache holds, and how many of them are files.
+fn cached(room: &Room) -> (usize, usize) {
+    let cache = fs::read_dir(room.fleet.state().join("git")).unwrap().next().unwrap().unwrap().path();
+    let all =
+        run("git", &["-C", cache.to_str().unwrap(), "cat-file", "--batch-all-objects", "--batch-check"]);
+    (all.lines().count(), all.lines().filter(|line| line.contains(" blob ")).count())
+}
+
+#[test]
+fn of_a_long_history_only_the_files_of_the_commit_are_fetched_where_the_server_can_leave_the_others_out() {
+    let remote = Remote::new("partial");
+    for n in 0..30 {
+        remote.room.fleet.write("apps/hello/tree/greeting.txt", format!("hello {n}\n"));
+        remote.room.fleet.write("unused/large", format!("{n}").repeat(1000));
+        remote.room.fleet.commit(&format!("hello {n}"));
+    }
+    remote.push();
+    remote.publish().unwrap();
+    let (all, files) = cached(&remote.room);
+    assert!(files > 60, "this server sends everything: {files} files of {all} objects");
+    let published = remote.room.device().desired("prod");
+
+    run("git", &["-C", remote.bare.to_str().unwrap(), "config", "uploadpack.allowFilter", "true"]);
+    fs::remove_dir_all(remote.room.fleet.state()).unwrap();
+    fs::remove_dir_all(remote.room.fleet.out()).unwrap();
+    remote.publish().unwrap();
+    let (all, few) = cached(&remote.room);
+    assert!(few < 20 && all > 100, "{few} files of {all} objects");
+    let again = remote.room.device().desired("prod");
+    assert_eq!((&again.apps, &again.source.commit), (&published.apps, &published.source.commit));
+    // What comes later is fetched later, and descends from what was published.
+    remote.room.fleet.write("apps/hello/tree/greeting.txt", "hello at last\n");
+    let last = remote.room.fleet.commit("hello at last");
+    remote.push();
+    assert!(remote.publish().unwrap().stopped.is_empty());
+    assert_eq!(remote.room.device().desired("prod").source.commit, last);
+    assert!(cached(&remote.room).1 <= few + 2);
+}
+
+#[test]
+fn a_clone_without_its_files_is_told_to_be_one() {
+    let remote = Remote::new("filtered");
+    run("git", &["-C", remote.bare.to_str().unwrap(), "config", "uploadpack.allowFilter", "true"]);
+    let clone = remote.room.scratch.join("clone");
+    run("git", &["clone", "--quiet", "--bare", "--filter=blob:none", &remote.url(), clone.to_str().unwrap()]);
+    let settings = Settings { fleet: clone.display().to_string(), ..remote.room.settings() };
+    let error = turn::once(&settings).unwrap_err();
+    assert!(tidelock_server::cli::chain(&error).contains("is a partial clone and lacks files"), "{error:?}");
+    assert!(!remote.room.fleet.out().join("metadata/timestamp.json").exists());
+}
+
+#[test]
+fn a_server_with_a_password_is_answered_by_the_credential_helper_of_the_persons_git() {
+    let room = Room::new("helper");
+    nginx::bare_repository(room.scratch.path(), "fleet.git");
+    let authority = Authority::new(&room.scratch.join("ca"));
+    let users = room.scratch.join("users");
+    fs::write(&users, "ada:{PLAIN}hunter2\n").unwrap();
+    let asks = format!("auth_basic fleet; auth_basic_user_file {};", users.display());
+    let nginx = Config::git(room.scratch.path()).with(&asks).tls(authority.server("git")).start();
+    let url = format!("{}/fleet.git", nginx.url());
+    room.fleet.git(&["push", "--quiet", room.scratch.join("fleet.git").to_str().unwrap(), "main"]);
+    let configuration = room.scratch.join("gitconfig");
+    let store = room.scratch.join("credentials");
+    let publish = |password: &str| {
+        fs::write(&store, format!("https://ada:{password}@{}\n", nginx.address())).unwrap();
+        let helper = format!("[credential]\n\thelper = store --file={}\n", store.display());
+        fs::write(&configuration, helper).unwrap();
+        let mut command = Command::new(Ours::Server.path());
+        command.args(["publish", "--fleet", &url]).arg("--keys").arg(room.fleet.keys());
+        command.arg("--out").arg(room.fleet.out()).arg("--state").arg(room.fleet.state());
+        command.env("GIT_CONFIG_GLOBAL", &configuration).env("GIT_SSL_CAINFO", authority.certificate());
+        Ran::of(&command.output().unwrap())
+    };
+    let ran = publish("wrong");
+    assert!(ran.code == 1 && !ran.said().contains("wrong"), "{}", ran.said());
+    let ran = publish("hunter2").well();
+    assert!(!ran.said().contains("hunter2"), "{}", ran.said());
+    room.device().desired("prod");
+    let kept = run("grep", &["-r", "-l", "--", "hunter2", room.scratch.path().to_str().unwrap()]);
+    let mut kept: Vec<&str> = kept.lines().collect();
+    kept.sort_unstable();
+    assert_eq!(kept, [store.to_str().unwrap(), users.to_str().unwrap()], "nobody else keeps the password");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,10 @@ const KEPT: [&str; 9] = [
 pub(super) struct Git {
     directory: PathBuf,
     label: String,
+    /// What the label stands for in git's own words, where that may hold a password.
+    address: Option<String>,
     /// Variables of its environment besides those of every command.
-    more: Vec<(&'static str, OsString)>,
+    more: Vec<(OsString, OsString)>,
 }
 
 /// How a command ended and what it wrote.
@@ -58,14 +60,23 @@ pub(super) struct Output {
 impl Git {
     /// The Git directory `directory` (the `.git`, or the bare repository), called `label` in messages.
     pub(super) fn at(directory: &Path, label: &str) -> Self {
-        Self { directory: directory.to_owned(), label: label.to_owned(), more: Vec::new() }
+        Self { directory: directory.to_owned(), label: label.to_owned(), address: None, more: Vec::new() }
     }
 
     /// The same, with one more variable in its environment.
-    pub(super) fn with(&self, name: &'static str, value: impl Into<OsString>) -> Self {
+    pub(super) fn with(&self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         let mut git = self.clone();
-        git.more.push((name, value.into()));
+        git.more.push((name.into(), value.into()));
         git
+    }
+
+    /// The same, of what comes from `address` and is configured like this: in no file, and in no list of processes.
+    pub(super) fn from(&self, address: &str, settings: &[(String, String)]) -> Self {
+        let mut count = self.with("GIT_CONFIG_COUNT", settings.len().to_string());
+        count.address = Some(address.to_owned());
+        settings.iter().enumerate().fold(count, |git, (n, (key, value))| {
+            git.with(format!("GIT_CONFIG_KEY_{n}"), key).with(format!("GIT_CONFIG_VALUE_{n}"), value)
+        })
     }
 
     /// Where it is.
@@ -84,6 +95,26 @@ impl Git {
         if output.status.success() { Ok(output.stdout) } else { Err(self.failed(what, output.said)) }
     }
 
+    /// Runs `git args…` to `what` with `words` to read, ended after `limit`, and gives what it wrote.
+    pub(super) fn tell<A: AsRef<OsStr>>(
+        &self,
+        what: &'static str,
+        args: &[A],
+        words: &str,
+        limit: Duration,
+    ) -> Result<Vec<u8>, Error> {
+        // A file of no name: whatever git writes meanwhile, nobody waits for the other one.
+        let file = rustix::fs::memfd_create("words", rustix::fs::MemfdFlags::CLOEXEC).map(File::from);
+        let told = file.map_err(io::Error::from).and_then(|mut file| {
+            file.write_all(words.as_bytes())?;
+            file.rewind()?;
+            Ok(file)
+        });
+        let told = told.map_err(|source| self.io(what, source))?;
+        let output = self.fed(what, args, told.into(), limit)?;
+        if output.status.success() { Ok(output.stdout) } else { Err(self.failed(what, output.said)) }
+    }
+
     /// Runs `git args…`, ended after `limit`.
     pub(super) fn run<A: AsRef<OsStr>>(
         &self,
@@ -91,7 +122,17 @@ impl Git {
         args: &[A],
         limit: Duration,
     ) -> Result<Output, Error> {
-        let mut child = self.spawn(what, args, Stdio::null())?;
+        self.fed(what, args, Stdio::null(), limit)
+    }
+
+    fn fed<A: AsRef<OsStr>>(
+        &self,
+        what: &'static str,
+        args: &[A],
+        stdin: Stdio,
+        limit: Duration,
+    ) -> Result<Output, Error> {
+        let mut child = self.spawn(what, args, stdin)?;
         let gathered = gather(&mut child, limit);
         if !matches!(gathered, Ok(Some(_))) {
             end(&mut child);
@@ -133,6 +174,10 @@ impl Git {
     }
 
     pub(super) fn failed(&self, what: &'static str, said: String) -> Error {
+        let said = match &self.address {
+            Some(address) => said.replace(address, &self.label),
+            None => said,
+        };
         Error::Failed { what, repository: self.label.clone(), said }
     }
 

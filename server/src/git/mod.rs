@@ -7,6 +7,7 @@ mod address;
 mod blobs;
 mod command;
 mod create;
+mod fetch;
 mod pick;
 mod repository;
 mod signature;
@@ -72,6 +73,15 @@ pub enum Error {
         repository: String,
         /// The beginning of the answer.
         found: String,
+    },
+    /// A clone without the files.
+    #[error(
+        "{repository} is a partial clone and lacks files of the commit: publish from the repository that it was cloned \
+         from, or from a clone that was made without --filter"
+    )]
+    Partial {
+        /// The repository.
+        repository: String,
     },
     /// Neither a path nor an address.
     #[error(

@@ -12,10 +12,9 @@ use tidelock_protocol::time::Timestamp;
 use super::address::{git_directory, is_branch, is_scp_like, percent_decoded, without_password};
 use super::blobs::Blobs;
 use super::command::{FETCH, Git};
-use super::tree::{self, Entry, Kind};
+use super::fetch::configuration;
+use super::tree::{Entry, Kind};
 use super::{Error, Published};
-
-const LIST: &str = "list a tree";
 
 /// Full id of a Git object: 40 (SHA-1) or 64 (SHA-256) lower-case hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,16 +39,16 @@ pub struct Commit {
 #[derive(Debug)]
 pub struct Repository {
     pub(super) git: Git,
-    remote: Option<Remote>,
+    pub(super) remote: Option<Remote>,
     /// Heads that branches do not have, but would.
     pretended: BTreeMap<String, ObjectId>,
 }
 
 #[derive(Debug)]
-struct Remote {
-    address: String,
-    /// Branches fetched since the repository was opened: one turn sees one state of each.
-    fetched: BTreeSet<String>,
+pub(super) struct Remote {
+    pub(super) address: String,
+    /// Branches fetched since the repository was opened.
+    pub(super) fetched: BTreeSet<String>,
 }
 
 impl Repository {
@@ -86,7 +85,7 @@ impl Repository {
         let directory = cache.join(Digest::of(address.as_bytes()).short());
         std::fs::create_dir_all(&directory)
             .map_err(|source| Error::Cache { path: directory.clone(), source })?;
-        let git = Git::at(&directory, &without_password(address));
+        let git = Git::at(&directory, &without_password(address)).from(address, &configuration(address));
         // Harmless where it exists, and it mends a cache that was half made.
         git.ask("make its cache", &["init", "--quiet", "--bare"])?;
         let remote = Some(Remote { address: address.to_owned(), fetched: BTreeSet::new() });
@@ -214,12 +213,10 @@ impl Repository {
     /// # Errors
     /// Git failed.
     pub fn list(&self, commit: &ObjectId, paths: &[&str]) -> Result<Vec<Entry>, Error> {
-        // A literal path: neither globs nor `:(magic)` mean anything here.
-        let fixed = ["--literal-pathspecs", "ls-tree", "-l", "-z", "--full-tree", commit.as_str(), "--"];
         if paths.is_empty() {
             return Ok(Vec::new());
         }
-        self.parse_entries(&self.git.ask(LIST, &[&fixed, paths].concat())?)
+        self.listed(&[&[commit.as_str(), "--"], paths].concat())
     }
 
     /// Whether the object `id` is here and is a tree.
@@ -240,9 +237,7 @@ impl Repository {
     /// # Errors
     /// Git failed.
     pub fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>, Error> {
-        self.parse_entries(
-            &self.git.ask(LIST, &["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", id.as_str()])?,
-        )
+        self.listed(&["-r", "-t", id.as_str()])
     }
 
     /// A reader of raw blobs.
@@ -251,35 +246,6 @@ impl Repository {
     /// Git cannot be started.
     pub fn blobs(&self) -> Result<Blobs, Error> {
         Blobs::start(&self.git)
-    }
-
-    fn fetch(&mut self, branch: &str) -> Result<(), Error> {
-        const WHAT: &str = "fetch the branch";
-        let Some(remote) = &mut self.remote else { return Ok(()) };
-        if remote.fetched.contains(branch) {
-            return Ok(());
-        }
-        let refspec = format!("+refs/heads/{branch}:refs/heads/{branch}");
-        let args = [
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--no-recurse-submodules",
-            "--",
-            remote.address.as_str(),
-            &refspec,
-        ];
-        let output = self.git.run(WHAT, &args, FETCH)?;
-        if output.status.success() {
-            remote.fetched.insert(branch.to_owned());
-            return Ok(());
-        }
-        if output.said.contains("couldn't find remote ref") {
-            return Err(self.no_branch(branch)?);
-        }
-        let said = output.said.replace(remote.address.as_str(), self.git.label());
-        Err(self.git.failed(WHAT, said))
     }
 
     fn commit(&self, id: ObjectId, branch: &str) -> Result<Commit, Error> {
@@ -320,7 +286,7 @@ impl Repository {
         Ok(output.status.success())
     }
 
-    fn no_branch(&self, branch: &str) -> Result<Error, Error> {
+    pub(super) fn no_branch(&self, branch: &str) -> Result<Error, Error> {
         const WHAT: &str = "list the branches";
         let names = match &self.remote {
             None => self.git.ask(WHAT, &["for-each-ref", "--format=%(refname)", "refs/heads/"])?,
@@ -337,11 +303,6 @@ impl Repository {
         }
         let (repository, branch) = (self.label().to_owned(), branch.to_owned());
         Ok(Error::NoBranch { repository, branch, existing: existing.join(", ") })
-    }
-
-    fn parse_entries(&self, answer: &[u8]) -> Result<Vec<Entry>, Error> {
-        let lines = answer.split(|b| *b == 0).filter(|line| !line.is_empty());
-        lines.map(|line| tree::parse(line).ok_or_else(|| self.git.unexpected(LIST, line))).collect()
     }
 
     pub(super) fn object_id(&self, what: &'static str, answer: &[u8]) -> Result<ObjectId, Error> {

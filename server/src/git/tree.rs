@@ -49,6 +49,20 @@ pub(super) fn parse(line: &[u8]) -> Option<Entry> {
     Some(Entry { path: line[tab + 1..].to_vec(), kind, id: id.parse().ok()? })
 }
 
+/// Whether the line is of a file that the repository says is elsewhere.
+pub(super) fn is_absent(line: &[u8]) -> bool {
+    let tab = line.iter().position(|b| *b == b'\t').unwrap_or_default();
+    line[..tab].ends_with(b" BAD")
+}
+
+/// The file of one line `MODE TYPE ID<tab>PATH`, if it is one of a file; `None` when it is no line.
+pub(super) fn id_of_file(line: &[u8]) -> Option<Option<ObjectId>> {
+    let tab = line.iter().position(|b| *b == b'\t')?;
+    let mut fields = std::str::from_utf8(&line[..tab]).ok()?.split(' ');
+    let (_, kind, id) = (fields.next()?, fields.next()?, fields.next()?);
+    if kind == "blob" { id.parse().ok().map(Some) } else { Some(None) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,7 +45,8 @@ impl Repository {
             let entry = format!("100644,{},{path}", self.object_id(WHAT, &id)?);
             git.ask(WHAT, &["update-index", "--add", "--cacheinfo", &entry])?;
         }
-        let tree = self.object_id(WHAT, &git.ask(WHAT, &["write-tree"])?)?;
+        // What is not changed need not be here.
+        let tree = self.object_id(WHAT, &git.ask(WHAT, &["write-tree", "--missing-ok"])?)?;
         let asked = git.run(WHAT, &["config", "--type=bool", "--get", "commit.gpgSign"], LOCAL)?;
         let sign = asked.stdout.starts_with(b"true").then_some("-S");
         let mut args = vec!["commit-tree", "-p", base.id.as_str(), "-m", message];
@@ -71,8 +72,7 @@ impl Repository {
                 &["push", "--quiet", "--", address, &format!("{commit}:{name}")],
                 FETCH,
             )?;
-            let said = output.said.replace(address, self.git.label());
-            return if output.status.success() { Ok(()) } else { Err(self.git.failed(WHAT, said)) };
+            return if output.status.success() { Ok(()) } else { Err(self.git.failed(WHAT, output.said)) };
         }
         let head = self.git.run(WHAT, &["symbolic-ref", "--quiet", "HEAD"], LOCAL)?;
         let is_head = String::from_utf8_lossy(&head.stdout).trim_end() == name;

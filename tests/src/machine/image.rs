@@ -109,7 +109,7 @@ impl Image {
 
 /// Where images and the logs of machines are kept.
 pub(super) fn place() -> PathBuf {
-    programs::directory().parent().unwrap().join("tests-run/vm")
+    programs::kept().join("vm")
 }
 
 /// Another recipe, another qemu or other hardware is another image.

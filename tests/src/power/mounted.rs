@@ -24,6 +24,8 @@ pub enum System {
     Ext4Bare,
     /// xfs.
     Xfs,
+    /// f2fs, which is made for flash; few kernels of servers have it.
+    F2fs,
 }
 
 /// The mounts of a thread, and of the programs that it starts, and its boots: they end with the thread.
@@ -71,8 +73,8 @@ impl Boots {
 }
 
 impl System {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Ext4, Self::Ext4Bare, Self::Xfs];
+    /// Those that every kernel has.
+    pub const EVERYWHERE: [Self; 3] = [Self::Ext4, Self::Ext4Bare, Self::Xfs];
 
     /// A new, empty file system of this kind on a new disk.
     ///
@@ -89,6 +91,7 @@ impl System {
                 command("mkfs.ext4", &["-q", "-F", "-b", "4096", "-J", "size=4", "-N", "2048", "-E", whole])
             }
             Self::Xfs => command("mkfs.xfs", &["-q", "-f"]),
+            Self::F2fs => command("mkfs.f2fs", &["-q", "-f"]),
         };
         output(make.arg(&base));
         Disk::over(&base).unwrap()
@@ -99,6 +102,8 @@ impl System {
             Self::Ext4 | Self::Ext4Bare => 48 << 20,
             // mkfs.xfs makes nothing smaller.
             Self::Xfs => 300 << 20,
+            // It keeps some 50 MB for itself.
+            Self::F2fs => 128 << 20,
         }
     }
 
@@ -109,6 +114,7 @@ impl System {
             Self::Ext4Bare => "loop,errors=remount-ro,noauto_da_alloc",
             // Several images of one disk at once: xfs would take them for one.
             Self::Xfs => "loop,nouuid",
+            Self::F2fs => "loop",
         }
     }
 }

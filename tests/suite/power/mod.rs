@@ -2,10 +2,12 @@
 //!
 //! What the disk is asked to do while the agent works is recorded; then images are made of it, each cut after another
 //! operation, with other blocks lost of what no flush followed. Each is mounted and booted, and the device must reach its
-//! goal. While it does, the power may go again. `TIDELOCK_POWER` is how many images (60), `TIDELOCK_POWER_SEED` which.
+//! goal. While it does, the power may go again. `TIDELOCK_POWER` is how many images (60), `TIDELOCK_POWER_SEED` which,
+//! `TIDELOCK_POWER_ON=f2fs` of which file system instead of those that every kernel has.
 //! Devices without systemd and machines that systemd runs, whose releases share inodes; of systemd itself nothing is there.
 
 mod careless;
+mod f2fs;
 mod image;
 mod rig;
 mod scenario;
@@ -16,7 +18,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tidelock_tests::power::{Boots, Dice, Recording};
+use tidelock_tests::power::{Boots, Dice, Recording, System};
 
 use self::image::Image;
 use self::scenario::{Kind, Played, Scenario, Stage};
@@ -28,6 +30,15 @@ const AGAIN: u64 = 3;
 /// From one image to the next it goes by so many recordings, so that a few images are of every scenario. No divisor of their
 /// number.
 const STRIDE: usize = 7;
+
+/// The file systems that are cut.
+fn systems() -> Vec<System> {
+    match std::env::var("TIDELOCK_POWER_ON").as_deref() {
+        Ok("f2fs") => vec![System::F2fs],
+        Ok(other) => panic!("TIDELOCK_POWER_ON={other}: not f2fs"),
+        Err(_) => System::EVERYWHERE.to_vec(),
+    }
+}
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name)

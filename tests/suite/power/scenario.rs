@@ -14,6 +14,8 @@ use tidelock_tests::scratch::Scratch;
 use tidelock_tests::served::Served;
 use tidelock_tests::world::{Daemon, Device, Fleet, Ran};
 
+use super::systems;
+
 /// No agent waits here: the start fails or it does not, and the check is true at once.
 const RECIPE: &str = r#"format = 1
 [hooks]
@@ -256,7 +258,8 @@ impl<'a> Played<'a> {
         perform: impl Fn(&Device) -> Ran,
     ) -> Vec<Self> {
         let boots = Boots::begin();
-        let prepared = System::ALL.map(|system| stage.prepare(system, &stage.scratch));
+        let prepared = systems().into_iter().map(|system| (system, stage.prepare(system, &stage.scratch)));
+        let prepared: Vec<_> = prepared.collect();
         match stage.scenario {
             Scenario::FirstInstall | Scenario::Heal => {}
             Scenario::Update | Scenario::Rollback | Scenario::Itself => {}
@@ -270,7 +273,7 @@ impl<'a> Played<'a> {
             published(&stage.fleet, stage.scenario.app(), "two");
         }
         let mut played = Vec::new();
-        for (system, mounted) in System::ALL.into_iter().zip(prepared) {
+        for (system, mounted) in prepared {
             stage.arrive(&stage.device(mounted.path()));
             let before = mounted.unmount();
             for neighbour in neighbours {
