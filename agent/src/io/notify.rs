@@ -7,7 +7,6 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -23,9 +22,10 @@ const STATUS_BYTES: usize = 1024;
 struct Voice {
     socket: UnixDatagram,
     manager: SocketAddr,
-    /// Time between two signs of life, where the manager waits for any; milliseconds since boot of the last one.
+    /// Time between two signs of life, where the manager waits for any.
     watchdog: Option<Duration>,
-    fed: AtomicU64,
+    /// When the last one was sent, since boot.
+    fed: Mutex<Duration>,
     said: Mutex<String>,
 }
 
@@ -66,10 +66,10 @@ pub fn status(text: &str) {
 pub fn alive() {
     let Some(voice) = VOICE.get() else { return };
     let Some(watchdog) = voice.watchdog else { return };
-    let now = u64::try_from(clock::since_boot().as_millis()).unwrap_or(u64::MAX);
-    let due = u64::try_from(watchdog.as_millis() / 4).unwrap_or(u64::MAX);
-    if now.saturating_sub(voice.fed.load(Ordering::Relaxed)) >= due {
-        voice.fed.store(now, Ordering::Relaxed);
+    let now = clock::since_boot();
+    let Ok(mut fed) = voice.fed.lock() else { return };
+    if now.saturating_sub(*fed) >= watchdog / 4 {
+        *fed = now;
         voice.send("WATCHDOG=1");
     }
 }
@@ -104,7 +104,7 @@ impl Voice {
         let socket = UnixDatagram::unbound()?;
         // Nobody who fails to listen may keep the agent waiting.
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, manager, watchdog, fed: AtomicU64::new(0), said: Mutex::default() })
+        Ok(Self { socket, manager, watchdog, fed: Mutex::default(), said: Mutex::default() })
     }
 
     fn send(&self, state: &str) {

@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::index::Summary;
@@ -79,8 +78,7 @@ pub fn heal(http: &Http, job: &Mending<'_>, stop: &(dyn Fn() -> bool + Sync)) ->
     }
     put(&index, &mut live, &mut staged, &wrong)?;
     disk::discard(job.staging)?;
-    plan.report.bytes = traffic.bytes.load(Ordering::Relaxed);
-    plan.report.requests = traffic.requests.load(Ordering::Relaxed);
+    traffic.tell(&mut plan.report);
     Ok(plan.report)
 }
 

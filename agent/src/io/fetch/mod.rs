@@ -19,7 +19,7 @@ mod tree;
 mod verify;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::index::{Contents, Summary};
@@ -87,10 +87,28 @@ pub struct Report {
 }
 
 /// Bodies and requests so far, counted where they pass.
+/// Behind a lock: not every CPU has a number of 64 bits that two threads may count in.
 #[derive(Default)]
-struct Traffic {
-    bytes: AtomicU64,
-    requests: AtomicU64,
+struct Traffic(Mutex<Counts>);
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    bytes: u64,
+    requests: u64,
+}
+
+impl Traffic {
+    fn add(&self, bytes: u64, requests: u64) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.bytes += bytes;
+        counts.requests += requests;
+    }
+
+    /// Writes what there was into the report.
+    fn tell(&self, report: &mut Report) {
+        let counts = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (report.bytes, report.requests) = (counts.bytes, counts.requests);
+    }
 }
 
 /// Fetches the index into `staging`, verified, unless it is there already; gives what the tree still needs on disk when
@@ -144,8 +162,7 @@ pub fn tree(http: &Http, job: &Job<'_>, stop: &(dyn Fn() -> bool + Sync)) -> Res
     };
     inflate::with_blocks(&source, |incoming| assemble::files(&index, &mut staged, &plan, old, incoming))?;
     assemble::finish(&index, &mut staged)?;
-    plan.report.bytes = traffic.bytes.load(Ordering::Relaxed);
-    plan.report.requests = traffic.requests.load(Ordering::Relaxed);
+    traffic.tell(&mut plan.report);
     Ok(plan.report)
 }
 

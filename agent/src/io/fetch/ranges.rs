@@ -5,7 +5,6 @@
 
 use std::io::Read;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -126,7 +125,7 @@ impl Source<'_> {
         // The limit is that of the whole file: a server may ignore the range.
         let ask =
             Ask { etag: None, range: range.clone(), limit: file.length, deadline: deadline(file.length) };
-        self.traffic.requests.fetch_add(1, Ordering::Relaxed);
+        self.traffic.add(0, 1);
         let answer = self.http.get(&file.path(), &ask)?;
         let (body, part) = match (answer, range) {
             (Answer::Part { total: Some(total), .. }, _) if total != file.length => {
@@ -212,6 +211,6 @@ impl Stream<'_> {
 
     fn note(&mut self, bytes: u64) {
         self.at += bytes;
-        self.traffic.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.traffic.add(bytes, 0);
     }
 }

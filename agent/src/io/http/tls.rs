@@ -7,8 +7,7 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -36,23 +35,19 @@ const SYSTEM_STORES: [&str; 3] =
 
 /// The time that certificates are judged at; one turn sets it for all connections.
 #[derive(Debug)]
-pub(super) struct Time {
-    wall: AtomicI64,
-    trusted: AtomicBool,
-}
+pub(super) struct Time(Mutex<Now>);
 
 impl Time {
     pub(super) fn at(now: Now) -> Self {
-        Self { wall: AtomicI64::new(now.wall.unix()), trusted: AtomicBool::new(now.trusted) }
+        Self(Mutex::new(now))
     }
 
     pub(super) fn set(&self, now: Now) {
-        self.wall.store(now.wall.unix(), Ordering::Relaxed);
-        self.trusted.store(now.trusted, Ordering::Relaxed);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
-    fn wall(&self) -> i64 {
-        self.wall.load(Ordering::Relaxed)
+    fn now(&self) -> Now {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The value of a `Retry-After`: seconds, or a date as `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -65,13 +60,13 @@ impl Time {
         let [_, day, month, year, time, "GMT"] = parts[..] else { return None };
         let month = 1 + months.iter().position(|name| *name == month)?;
         let date: Timestamp = format!("{year}-{month:02}-{day:0>2}T{time}Z").parse().ok()?;
-        Some(date.since(Timestamp::from_unix(self.wall())))
+        Some(date.since(self.now().wall))
     }
 }
 
 impl TimeProvider for Time {
     fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.wall()).unwrap_or(0);
+        let seconds = u64::try_from(self.now().wall.unix()).unwrap_or(0);
         Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
     }
 }
@@ -189,7 +184,7 @@ impl ServerCertVerifier for Verifier {
                 Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
                     not_before,
                     ..
-                })) if !self.time.trusted.load(Ordering::Relaxed) && not_before > now => now = not_before,
+                })) if !self.time.now().trusted && not_before > now => now = not_before,
                 verdict => return verdict,
             }
         }
