@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The bench: ratios against named tools in the same run, printed; nothing here is a test.
 
-    tests/bench/bench.py            everything but `hour`, `downtime` and `targets` (as root: loop devices; about half an hour)
+    tests/bench/bench.py            everything but `hour` and `targets` (as root: loop devices, namespaces; about half an hour)
     tests/bench/bench.py NAME…      some of: install next pairs memory resting poll publish size hour downtime targets
 
 Each line: what, ours, theirs, ratio, and what is accepted and aimed at.
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import downtime
 import rig
 import targets
 from rig import WORK, Device, Fleet, Nginx, Wire, cost, empty_log, file_system, fresh, output, quiet, versus, written
@@ -255,22 +256,9 @@ def hour(agent, server):
             process.wait()
 
 
-def downtime(agent, server):
-    """How long an update keeps an app from running, in the virtual machine, by systemd's own clock.
-
-    There every instruction is emulated: a process that is started costs twenty times and more of what it does on a
-    processor, and an update starts several between stop and start (the last line is one of them), where `systemctl
-    restart` starts none. Read the first difference in units of the last line.
-    """
-    said = output("cargo", "test", "--quiet", "--locked", "-p", "tidelock-tests", "--test", "system", "vm::downtime", "--", "--nocapture",
-                  cwd=rig.ROOT, env=dict(rig.os.environ, TIDELOCK_DOWNTIME="5", CARGO_TARGET_DIR=str(rig.ROOT / "target")))
-    words = " ".join(row[9:] for row in said.splitlines() if row.startswith("downtime ")).split()
-    found = {name: float(value) for name, value in zip(words[::2], words[1::2])}
-    row = lambda what, ours, *bounds: ratio_line(what, found[ours], found["restart"], "s", found[ours] / found["restart"], *bounds)
-    row("downtime of an update, against `systemctl restart`", "update", "+0.5 s", "+0.2 s")
-    row("downtime where unit files change too (daemon-reload)", "changed")
-    line("bad release until the previous one runs again", f"{found['back']:.2f} s", f"{found['deadline']:.0f} s", "", "", "+5 s")
-    line("  one question to systemd there", f"{found['ask']:.3f} s", "", "")
+def app_downtime(agent, server):
+    """How long an update keeps an app from running, where a real systemd runs it on this processor."""
+    downtime.downtime(line, ratio_line, agent, server)
 
 
 def use(pid):
@@ -340,12 +328,12 @@ def per_target(agent, server):
 
 
 BENCHES = {"size": size, "install": install, "next": next_release, "publish": publish, "poll": poll, "resting": resting,
-           "memory": memory, "pairs": pairs, "hour": hour, "downtime": downtime, "targets": per_target}
+           "memory": memory, "pairs": pairs, "hour": hour, "downtime": app_downtime, "targets": per_target}
 WITHOUT_TREES = {"size", "memory", "resting", "poll", "hour", "downtime", "targets"}
 
 
 def main():
-    names = sys.argv[1:] or [name for name in BENCHES if name not in ("hour", "downtime", "targets")]
+    names = sys.argv[1:] or [name for name in BENCHES if name not in ("hour", "targets")]
     if unknown := [name for name in names if name not in BENCHES]:
         raise SystemExit(f"no bench {', '.join(unknown)}; there are: {', '.join(BENCHES)}")
     if set(names) - WITHOUT_TREES:

@@ -107,10 +107,11 @@ def free_port():
 
 
 class Nginx:
-    """nginx serving a directory on 127.0.0.1, plain and over TLS, with a log of status and bytes."""
+    """nginx serving a directory on 127.0.0.1, plain and over TLS, with a log of status and bytes; `within` are words that
+    have it do so in the network of another machine."""
 
-    def __init__(self, served, keepalive=3600):
-        self.home = fresh(WORK / "nginx")
+    def __init__(self, served, keepalive=3600, within=()):
+        self.home, self.within = fresh(WORK / "nginx"), within
         self.port, self.tls_port = free_port(), free_port()
         self.log = self.home / "access.log"
         self.certify()
@@ -143,9 +144,10 @@ class Nginx:
             quiet("openssl", *command, stderr=subprocess.DEVNULL)
 
     def __enter__(self):
-        self.process = subprocess.Popen(["nginx", "-c", self.home / "nginx.conf"], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*self.within, "nginx", "-c", self.home / "nginx.conf"], stderr=subprocess.DEVNULL)
         for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            # It writes this once it listens.
+            if (self.home / "pid").exists():
                 return self
             time.sleep(0.05)
         raise SystemExit("nginx does not listen")

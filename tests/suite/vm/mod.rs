@@ -7,7 +7,6 @@ mod adopted;
 mod apps;
 mod boots;
 mod clocks;
-mod downtime;
 mod gone;
 mod itself;
 mod jobs;
