@@ -45,3 +45,24 @@ impl Reason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::tests::setup;
+
+    #[test]
+    fn what_went_wrong_is_trouble_and_what_takes_its_time_is_not() {
+        let troubles = [Reason::Expired, Reason::Clock, Reason::Disagreed { wanted: setup("one") }];
+        assert!(troubles.iter().all(Reason::is_trouble));
+        let others = [Reason::NoManifest, Reason::Queued, Reason::Tidying, Reason::Synced(setup("one"))];
+        assert!(!others.iter().any(Reason::is_trouble));
+    }
+
+    #[test]
+    fn a_reason_that_is_about_a_release_names_it() {
+        let one = setup("one");
+        assert_eq!(Reason::Disagreed { wanted: one.clone() }.setup(), Some(&one));
+        assert_eq!(Reason::Expired.setup(), None);
+    }
+}
