@@ -9,6 +9,7 @@ Each line: what, ours, theirs, ratio, and what is accepted and aimed at.
 
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -333,6 +334,8 @@ WITHOUT_TREES = {"size", "memory", "resting", "poll", "hour", "downtime", "targe
 
 
 def main():
+    # Whoever ends the bench ends what it set up: mounts, loop devices, a machine.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     names = sys.argv[1:] or [name for name in BENCHES if name not in ("hour", "targets")]
     if unknown := [name for name in names if name not in BENCHES]:
         raise SystemExit(f"no bench {', '.join(unknown)}; there are: {', '.join(BENCHES)}")
