@@ -100,7 +100,7 @@ pub(super) fn commit_files(
 }
 
 pub(super) fn read_file(repository: &Repository, base: &Commit, path: &str) -> Result<Option<String>, Error> {
-    let Some(entry) = repository.at(&base.id, path)? else { return Ok(None) };
+    let Some(entry) = repository.find(&base.id, [path])?.remove(path) else { return Ok(None) };
     let refused = |reason: &str| Error::File { file: path.to_owned(), reason: reason.to_owned() };
     let Kind::File { .. } = entry.kind else { return Err(refused("it is no plain file")) };
     let bytes = repository.blobs()?.read(&entry.id, FILE_BYTES)?.ok_or_else(|| refused("it is too long"))?;

@@ -16,6 +16,9 @@ use super::fetch::configuration;
 use super::tree::{Entry, Kind};
 use super::{Error, Published};
 
+/// Most paths that one command is asked for: a command line has an end.
+const ARGUMENTS: usize = 400;
+
 /// Full id of a Git object: 40 (SHA-1) or 64 (SHA-256) lower-case hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(String);
@@ -192,31 +195,45 @@ impl Repository {
         }
     }
 
-    /// What stands at `path` in `commit`; `None` when nothing does. The empty path is the commit's whole tree.
+    /// What stands at each of `paths` in `commit`, by path; what is not there is left out. The empty path is the commit's
+    /// whole tree.
     ///
     /// # Errors
     /// Git failed.
-    pub fn at(&self, commit: &ObjectId, path: &str) -> Result<Option<Entry>, Error> {
+    pub fn find<'p>(
+        &self,
+        commit: &ObjectId,
+        paths: impl IntoIterator<Item = &'p str>,
+    ) -> Result<BTreeMap<String, Entry>, Error> {
         const WHAT: &str = "look up a path";
-        if path.is_empty() {
+        let (whole, below): (BTreeSet<&str>, BTreeSet<&str>) =
+            paths.into_iter().partition(|path| path.is_empty());
+        let mut found = BTreeMap::new();
+        if !whole.is_empty() {
             let tree = format!("{commit}^{{tree}}");
             let id = self.git.ask(WHAT, &["rev-parse", "--verify", "--end-of-options", &tree])?;
             let id = self.object_id(WHAT, &id)?;
-            return Ok(Some(Entry { path: Vec::new(), kind: Kind::Directory, id }));
+            found.insert(String::new(), Entry { path: Vec::new(), kind: Kind::Directory, id });
         }
-        Ok(self.list(commit, &[path])?.into_iter().find(|entry| entry.path == path.as_bytes()))
+        let below: Vec<&str> = below.into_iter().collect();
+        for entry in self.list(commit, &below)? {
+            // A path below another one has that one listed with all that is in it.
+            let path = std::str::from_utf8(&entry.path).ok().filter(|path| below.binary_search(path).is_ok());
+            if let Some(path) = path {
+                found.insert(path.to_owned(), entry.clone());
+            }
+        }
+        Ok(found)
     }
 
-    /// What stands at each of `paths` in `commit`, as `git ls-tree` says it: a path with a final slash is listed, one
-    /// level deep. What is not there is left out.
+    /// What stands at each of `paths` in `commit`, as `git ls-tree` says it, with the directories that lead there: a path
+    /// with a final slash is listed, one level deep. What is not there is left out.
     ///
     /// # Errors
     /// Git failed.
     pub fn list(&self, commit: &ObjectId, paths: &[&str]) -> Result<Vec<Entry>, Error> {
-        if paths.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.listed(&[&[commit.as_str(), "--"], paths].concat())
+        let ask = |some: &[&str]| self.listed(&[&["-t", commit.as_str(), "--"], some].concat());
+        Ok(paths.chunks(ARGUMENTS).map(ask).collect::<Result<Vec<_>, Error>>()?.concat())
     }
 
     /// Whether the object `id` is here and is a tree.

@@ -1,6 +1,6 @@
 //! From words to releases: `follow`, a version, `tree:<id>` become a version and a build per platform.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidelock_protocol::desired::{self, Build};
 use tidelock_protocol::digest::Digest;
@@ -10,7 +10,7 @@ use tidelock_protocol::nearest::nearest;
 use super::Error;
 use super::views::{View, Views};
 use crate::config::{self, App, At, FILE_BYTES, Origin, PinnedBuild, Place, Problems, Wish};
-use crate::git::{Kind, ObjectId, Repository};
+use crate::git::{Entry, Kind, ObjectId, Repository};
 use crate::publish::{Known, Registrations};
 
 /// The releases that all environments wish for.
@@ -62,6 +62,7 @@ impl Wishes {
         problems: &mut Problems,
     ) -> Result<Self, Error> {
         let mut wishes = Self { releases: BTreeMap::new(), new: BTreeMap::new() };
+        let found = Found::look(repository, views, known)?;
         // Versions last: they may name what another environment registers in this very turn.
         for is_version in [false, true] {
             for view in &views.environments {
@@ -72,8 +73,8 @@ impl Wishes {
                     if matches!(choice.wish.value, Wish::Version(_)) != is_version {
                         continue;
                     }
-                    let found = wishes.one(repository, view, app, &choice.wish, known, problems)?;
-                    if let Some(release) = found {
+                    let release = wishes.one(&found, view, app, &choice.wish, known, problems)?;
+                    if let Some(release) = release {
                         wishes.releases.insert((view.environment.clone(), app.clone(), n), release);
                     }
                 }
@@ -84,7 +85,7 @@ impl Wishes {
 
     fn one(
         &mut self,
-        repository: &Repository,
+        found: &Found<'_>,
         view: &View,
         app: &AppName,
         wish: &At<Wish>,
@@ -92,9 +93,10 @@ impl Wishes {
         problems: &mut Problems,
     ) -> Result<Option<Release>, Error> {
         let Some(App { origin, runs_on, .. }) = view.apps.get(app) else { return Ok(None) };
-        let found = match (&wish.value, origin) {
+        let repository = found.repository;
+        let release = match (&wish.value, origin) {
             (Wish::Follow, Origin::Paths(paths)) => {
-                let trees = follow(repository, view, paths, problems)?;
+                let trees = found.follow(view, paths, problems);
                 trees.and_then(|trees| self.path_app(app, trees, known, problems))
             }
             (Wish::Tree(id), Origin::Paths(paths)) => {
@@ -115,7 +117,7 @@ impl Wishes {
                 }
             }
             (Wish::Follow, Origin::Registered) => match known.newest(app) {
-                Some(version) => self.version((repository, view), app, version, wish, known, problems)?,
+                Some(version) => self.version((found, view), app, version, wish, known, problems)?,
                 None if known.is_blind() => None,
                 None => {
                     let text = format!(
@@ -126,12 +128,12 @@ impl Wishes {
                 }
             },
             (Wish::Version(version), _) => {
-                self.version((repository, view), app, version, wish, known, problems)?
+                self.version((found, view), app, version, wish, known, problems)?
             }
             // The configuration does not admit it.
             (Wish::Tree(_), Origin::Registered) => None,
         };
-        if let (Some(release), false) = (&found, known.is_blind()) {
+        if let (Some(release), false) = (&release, known.is_blind()) {
             let lacks = |platform: &&Platform| {
                 !platform.runnable().iter().any(|candidate| release.builds.contains_key(candidate))
             };
@@ -145,7 +147,7 @@ impl Wishes {
                 problems.add(wish.place.clone(), text);
             }
         }
-        Ok(found)
+        Ok(release)
     }
 
     /// The release of a path app at these trees.
@@ -176,7 +178,7 @@ impl Wishes {
 
     fn version(
         &self,
-        (repository, view): (&Repository, &View),
+        (found, view): (&Found<'_>, &View),
         app: &AppName,
         version: &Version,
         wish: &At<Wish>,
@@ -184,7 +186,7 @@ impl Wishes {
         problems: &mut Problems,
     ) -> Result<Option<Release>, Error> {
         let registered = known.version(app, version);
-        let pins = pins(repository, view, (app, version), problems)?;
+        let pins = found.pins(view, (app, version), problems);
         if known.is_blind() {
             return Ok(None);
         }
@@ -221,54 +223,106 @@ impl Wishes {
     }
 }
 
-/// What `apps/<app>/releases/<version>.toml` of this commit says that the version is; nothing where there is no such file.
-fn pins(
-    repository: &Repository,
-    view: &View,
-    (app, version): (&AppName, &Version),
-    problems: &mut Problems,
-) -> Result<BTreeMap<Platform, PinnedBuild>, Error> {
-    let path = format!("apps/{app}/releases/{version}.toml");
-    let Some(entry) = repository.at(&view.commit.id, &path)? else { return Ok(BTreeMap::new()) };
-    let Kind::File { .. } = entry.kind else {
-        problems.add(Place::of_file(path), "is not a plain file");
-        return Ok(BTreeMap::new());
-    };
-    let Some(bytes) = repository.blobs()?.read(&entry.id, FILE_BYTES)? else {
-        problems.add(Place::of_file(path), format!("is longer than {FILE_BYTES} bytes"));
-        return Ok(BTreeMap::new());
-    };
-    Ok(config::pinned(&path, &bytes, problems).map(|pinned| pinned.platforms).unwrap_or_default())
+/// What stands in each commit at the places that wishes lead to: asked once for all of them.
+struct Found<'r> {
+    repository: &'r Repository,
+    at: BTreeMap<ObjectId, BTreeMap<String, Entry>>,
+    /// The files among them, by their blobs; `None`: too long.
+    files: BTreeMap<ObjectId, Option<Vec<u8>>>,
 }
 
-/// The trees at an app's paths.
-fn follow(
-    repository: &Repository,
-    view: &View,
-    paths: &BTreeMap<Platform, At<String>>,
-    problems: &mut Problems,
-) -> Result<Option<BTreeMap<Platform, New>>, Error> {
-    let mut trees = BTreeMap::new();
-    for (platform, At { value: path, place }) in paths {
-        let found = repository.at(&view.commit.id, path)?;
-        match found {
-            Some(entry) if entry.kind == Kind::Directory => {
-                let new = New { tree: entry.id, path: path.clone(), place: place.clone() };
-                trees.insert(platform.clone(), new);
-            }
-            Some(entry) if entry.kind == Kind::Submodule => {
-                problems.add(
-                    place.clone(),
-                    format!("{path} is a submodule: its files are in another repository"),
-                );
-            }
-            Some(_) => problems.add(place.clone(), format!("{path} is not a directory")),
-            None => {
-                problems.add(place.clone(), format!("there is no directory {path} at {}", view.commit.branch))
+impl<'r> Found<'r> {
+    fn look(repository: &'r Repository, views: &Views, known: &Known) -> Result<Self, Error> {
+        let mut paths: BTreeMap<&ObjectId, BTreeSet<String>> = BTreeMap::new();
+        for View { commit, apps, file, .. } in &views.environments {
+            let paths = paths.entry(&commit.id).or_default();
+            for (app, choice) in file
+                .iter()
+                .flat_map(|file| &file.apps)
+                .flat_map(|(app, choices)| choices.iter().map(move |choice| (app, choice)))
+            {
+                match (&choice.wish.value, apps.get(app).map(|app| &app.origin)) {
+                    (Wish::Version(version), _) => paths.extend([pin_file(app, version)]),
+                    (Wish::Follow, Some(Origin::Registered)) => {
+                        paths.extend(known.newest(app).map(|version| pin_file(app, version)));
+                    }
+                    (Wish::Follow, Some(Origin::Paths(named))) => {
+                        paths.extend(named.values().map(|path| path.value.clone()));
+                    }
+                    _ => {}
+                }
             }
         }
+        let mut found = Self { repository, at: BTreeMap::new(), files: BTreeMap::new() };
+        let mut blobs = None;
+        for (commit, paths) in paths {
+            let entries = repository.find(commit, paths.iter().map(String::as_str))?;
+            for Entry { id, .. } in entries.values().filter(|entry| matches!(entry.kind, Kind::File { .. })) {
+                let blobs = match &mut blobs {
+                    Some(blobs) => blobs,
+                    none => none.insert(repository.blobs()?),
+                };
+                found.files.insert(id.clone(), blobs.read(id, FILE_BYTES)?);
+            }
+            found.at.insert(commit.clone(), entries);
+        }
+        Ok(found)
     }
-    Ok((trees.len() == paths.len()).then_some(trees))
+
+    fn entry(&self, view: &View, path: &str) -> Option<&Entry> {
+        self.at.get(&view.commit.id)?.get(path)
+    }
+
+    /// What `apps/<app>/releases/<version>.toml` of this commit says that the version is; nothing where there is no such
+    /// file.
+    fn pins(
+        &self,
+        view: &View,
+        (app, version): (&AppName, &Version),
+        problems: &mut Problems,
+    ) -> BTreeMap<Platform, PinnedBuild> {
+        let path = pin_file(app, version);
+        let Some(entry) = self.entry(view, &path) else { return BTreeMap::new() };
+        match self.files.get(&entry.id) {
+            None => problems.add(Place::of_file(path), "is not a plain file"),
+            Some(None) => problems.add(Place::of_file(path), format!("is longer than {FILE_BYTES} bytes")),
+            Some(Some(bytes)) => {
+                let pinned = config::pinned(&path, bytes, problems);
+                return pinned.map(|pinned| pinned.platforms).unwrap_or_default();
+            }
+        }
+        BTreeMap::new()
+    }
+
+    /// The trees at an app's paths; none when one of them is no tree.
+    fn follow(
+        &self,
+        view: &View,
+        paths: &BTreeMap<Platform, At<String>>,
+        problems: &mut Problems,
+    ) -> Option<BTreeMap<Platform, New>> {
+        let mut trees = BTreeMap::new();
+        for (platform, At { value: path, place }) in paths {
+            let wrong = match self.entry(view, path) {
+                Some(entry) if entry.kind == Kind::Directory => {
+                    let new = New { tree: entry.id.clone(), path: path.clone(), place: place.clone() };
+                    trees.insert(platform.clone(), new);
+                    continue;
+                }
+                Some(entry) if entry.kind == Kind::Submodule => {
+                    format!("{path} is a submodule: its files are in another repository")
+                }
+                Some(_) => format!("{path} is not a directory"),
+                None => format!("there is no directory {path} at {}", view.commit.branch),
+            };
+            problems.add(place.clone(), wrong);
+        }
+        (trees.len() == paths.len()).then_some(trees)
+    }
+}
+
+fn pin_file(app: &AppName, version: &Version) -> String {
+    format!("apps/{app}/releases/{version}.toml")
 }
 
 /// `git-` and 12 hex digits: of the tree's id where one tree is all there is, otherwise of a digest over each platform
