@@ -28,7 +28,9 @@ pub(super) struct Raw {
 
 /// A block as it is served.
 pub(super) struct Compressed {
+    /// None of them, where they lie in an earlier bundle and are not at hand.
     pub(super) bytes: Vec<u8>,
+    pub(super) length: usize,
     pub(super) raw_length: usize,
     pub(super) sha256: Digest,
     pub(super) raw_sha256: Option<Digest>,
@@ -39,7 +41,13 @@ type Reply = Result<Compressed, Error>;
 /// Compressing threads; they end when this is dropped.
 pub(super) struct Compressors {
     jobs: SyncSender<(Raw, SyncSender<Reply>)>,
-    under_way: VecDeque<Receiver<Reply>>,
+    under_way: VecDeque<Pending>,
+}
+
+/// A block whose turn has not come.
+enum Pending {
+    Worked(Receiver<Reply>),
+    Ready(Compressed),
 }
 
 impl Compressors {
@@ -65,14 +73,26 @@ impl Compressors {
     pub(super) fn push(&mut self, raw: Raw) -> Result<Option<Compressed>, Error> {
         let (reply, answer) = sync_channel(1);
         self.jobs.send((raw, reply)).map_err(|_| stopped())?;
-        self.under_way.push_back(answer);
+        self.wait_for(Pending::Worked(answer))
+    }
+
+    /// Takes a block that is compressed already, as [`Compressors::push`] does.
+    pub(super) fn ready(&mut self, block: Compressed) -> Result<Option<Compressed>, Error> {
+        self.wait_for(Pending::Ready(block))
+    }
+
+    fn wait_for(&mut self, block: Pending) -> Result<Option<Compressed>, Error> {
+        self.under_way.push_back(block);
         if self.under_way.len() < UNDER_WAY { Ok(None) } else { self.next() }
     }
 
     /// Waits for the oldest block under way; none when there is none.
     pub(super) fn next(&mut self) -> Result<Option<Compressed>, Error> {
-        let Some(answer) = self.under_way.pop_front() else { return Ok(None) };
-        answer.recv().map_err(|_| stopped())?.map(Some)
+        match self.under_way.pop_front() {
+            None => Ok(None),
+            Some(Pending::Ready(block)) => Ok(Some(block)),
+            Some(Pending::Worked(answer)) => answer.recv().map_err(|_| stopped())?.map(Some),
+        }
     }
 }
 
@@ -92,5 +112,6 @@ fn compress(state: &mut Compress, raw: &Raw) -> Reply {
         return Err(Error::Compress(format!("zlib-rs left {} bytes unfinished", raw.bytes.len())));
     }
     let raw_sha256 = raw.is_piece.then(|| Digest::of(&raw.bytes));
-    Ok(Compressed { sha256: Digest::of(&bytes), bytes, raw_length: raw.bytes.len(), raw_sha256 })
+    let (sha256, length) = (Digest::of(&bytes), bytes.len());
+    Ok(Compressed { sha256, length, bytes, raw_length: raw.bytes.len(), raw_sha256 })
 }

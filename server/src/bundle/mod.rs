@@ -5,6 +5,7 @@
 mod check;
 mod compare;
 mod compress;
+mod earlier;
 mod header;
 mod pack;
 
@@ -16,6 +17,7 @@ use tidelock_protocol::tree::TreePath;
 pub use check::check;
 pub use compare::{Cost, blocks, compare, inflated};
 pub use compress::COMPRESSOR;
+pub use earlier::Earlier;
 pub use pack::{Packed, Packer};
 
 /// Why a bundle was not made, or must not be signed.

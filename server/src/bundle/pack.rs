@@ -3,6 +3,7 @@
 //! Small entries share a block of up to 128 KiB. A file above that runs over blocks of its own, cut by its content
 //! (64 to 256 KiB), so that a change moves few cuts: its tar header ends the block before, its padding opens the next.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
 use fastcdc::v2020::FastCDC;
@@ -14,11 +15,12 @@ use tidelock_protocol::limits::{BLOCK_RAW_BYTES, INDEX_BYTES};
 use tidelock_protocol::tree::{Entry, File, Kind, Mode, TreePath};
 
 use super::compress::{Compressed, Compressors, Raw};
+use super::earlier::{Earlier, Parts, is_large};
 use super::header::head;
 use super::{COMPRESSOR, Error};
 
 /// A shared block is closed before an entry that would make it longer; a file above this has blocks of its own.
-const SHARED: u64 = 128 * 1024;
+pub(super) const SHARED: u64 = 128 * 1024;
 /// Where the content of a large file may be cut, in bytes after the cut before.
 const CUT_MIN: usize = 64 * 1024;
 const CUT_AVERAGE: usize = 128 * 1024;
@@ -33,8 +35,10 @@ pub struct Packed {
     pub tree: Digest,
     /// Length of the bundle in bytes.
     pub length: u64,
-    /// SHA-256 of the bundle.
-    pub sha256: Digest,
+    /// SHA-256 of the bundle; none where blocks of it were left out.
+    pub sha256: Option<Digest>,
+    /// The numbers of blocks that were left out of the output: an earlier bundle holds them.
+    pub left_out: BTreeSet<u64>,
 }
 
 /// Packs one tree. Entries come in the bytewise order of their whole paths, parents before children.
@@ -44,8 +48,12 @@ pub struct Packer<W> {
     length: u64,
     index: Writer,
     compressors: Compressors,
-    /// The tar stream since the last cut.
+    /// The tar stream since the last cut, and what it is made of.
     shared: Vec<u8>,
+    parts: Parts,
+    earlier: Earlier,
+    blocks: u64,
+    left_out: BTreeSet<u64>,
     /// Over the whole tar stream, for the gzip trailer.
     crc: Crc,
 }
@@ -56,6 +64,15 @@ impl<W: Write> Packer<W> {
     /// # Errors
     /// An output that cannot be written.
     pub fn new(output: W) -> Result<Self, Error> {
+        Self::after(Earlier::default(), output)
+    }
+
+    /// Begins a bundle of which an earlier one may hold some blocks: they are taken from it, or left out where it is not at
+    /// hand. Its index is the same in either case.
+    ///
+    /// # Errors
+    /// An output that cannot be written.
+    pub fn after(earlier: Earlier, output: W) -> Result<Self, Error> {
         let mut packer = Self {
             output,
             bundle: Hasher::new(),
@@ -63,6 +80,10 @@ impl<W: Write> Packer<W> {
             index: Writer::new(COMPRESSOR),
             compressors: Compressors::start(),
             shared: Vec::new(),
+            parts: Parts::default(),
+            earlier,
+            blocks: 0,
+            left_out: BTreeSet::new(),
             crc: Crc::new(),
         };
         packer.write(&BUNDLE_HEAD)?;
@@ -99,15 +120,23 @@ impl<W: Write> Packer<W> {
         let file = File { mode, size, sha256: Digest::of(b"") };
         let mut entry = Entry { path, kind: Kind::File(file) };
         let head = head(&entry);
-        let is_large = size > SHARED;
+        let is_large = is_large(&entry);
         let content = if is_large { 0 } else { layout::padded(size) };
         self.make_room(head.len() as u64 + content)?;
         self.append(&head);
+        if is_large {
+            self.parts.head(&entry);
+        }
         let source = Source { path: &entry.path, size, left: size, read: &mut source, hasher: Hasher::new() };
         let sha256 = if is_large { self.large(source)? } else { self.small(source)? };
-        let padded = self.shared.len() as u64 + layout::padded(size) - size;
-        self.pad_to(padded);
+        let zeros = layout::padded(size) - size;
+        self.pad_to(self.shared.len() as u64 + zeros);
         entry.kind = Kind::File(File { sha256, ..file });
+        if is_large {
+            self.parts.zeros(zeros)
+        } else {
+            self.parts.entry(&entry)
+        }
         self.index.entry(&entry).map_err(Error::Tree)
     }
 
@@ -118,6 +147,7 @@ impl<W: Write> Packer<W> {
     pub fn finish(mut self) -> Result<Packed, Error> {
         self.make_room(END)?;
         self.pad_to(self.shared.len() as u64 + END);
+        self.parts.zeros(END);
         self.close_shared()?;
         while let Some(block) = self.compressors.next()? {
             self.block(&block)?;
@@ -131,7 +161,8 @@ impl<W: Write> Packer<W> {
             let error = index::Error::Limit { what: "bytes as served", limit: INDEX_BYTES };
             return Err(Error::Tree(error));
         }
-        Ok(Packed { index, tree, length: self.length, sha256: self.bundle.finish() })
+        let sha256 = self.left_out.is_empty().then(|| self.bundle.finish());
+        Ok(Packed { index, tree, length: self.length, sha256, left_out: self.left_out })
     }
 
     fn without_content(&mut self, entry: &Entry) -> Result<(), Error> {
@@ -139,6 +170,7 @@ impl<W: Write> Packer<W> {
         let head = head(entry);
         self.make_room(head.len() as u64)?;
         self.append(&head);
+        self.parts.entry(entry);
         Ok(())
     }
 
@@ -163,7 +195,10 @@ impl<W: Write> Packer<W> {
             let (_, at) = FastCDC::new(&ahead, CUT_MIN, CUT_AVERAGE, CUT_MAX).cut(0, ahead.len());
             let rest = ahead.split_off(at);
             self.crc.update(&ahead);
-            self.push(Raw { bytes: std::mem::replace(&mut ahead, rest), is_piece: true })?;
+            let bytes = std::mem::replace(&mut ahead, rest);
+            let known = self.earlier.has_pieces().then(|| Digest::of(&bytes));
+            let known = known.and_then(|raw| self.earlier.piece(&raw, bytes.len()));
+            self.push(Raw { bytes, is_piece: true }, known)?;
         }
     }
 
@@ -177,7 +212,8 @@ impl<W: Write> Packer<W> {
             return Ok(());
         }
         let bytes = std::mem::take(&mut self.shared);
-        self.push(Raw { bytes, is_piece: false })
+        let known = self.earlier.shared(&self.parts.take(), bytes.len());
+        self.push(Raw { bytes, is_piece: false }, known)
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -191,19 +227,30 @@ impl<W: Write> Packer<W> {
         self.crc.update(&self.shared[start..]);
     }
 
-    fn push(&mut self, raw: Raw) -> Result<(), Error> {
-        match self.compressors.push(raw)? {
+    fn push(&mut self, raw: Raw, known: Option<Compressed>) -> Result<(), Error> {
+        let block = match known {
+            Some(block) => self.compressors.ready(block)?,
+            None => self.compressors.push(raw)?,
+        };
+        match block {
             Some(block) => self.block(&block),
             None => Ok(()),
         }
     }
 
     fn block(&mut self, block: &Compressed) -> Result<(), Error> {
-        let bytes = self.length..self.length + block.bytes.len() as u64;
+        let bytes = self.length..self.length + block.length as u64;
         // The writer counts raw bytes itself.
         let raw = 0..block.raw_length as u64;
         let entry = Block { bytes, raw, sha256: block.sha256, raw_sha256: block.raw_sha256 };
         self.index.block(&entry).map_err(Error::Tree)?;
+        let number = self.blocks;
+        self.blocks += 1;
+        if block.bytes.is_empty() {
+            self.left_out.insert(number);
+            self.length += block.length as u64;
+            return Ok(());
+        }
         self.write(&block.bytes)
     }
 

@@ -62,6 +62,10 @@ fn sample() -> BTreeMap<String, Node> {
 
 /// Packs a tree whose files come in pieces of at most `piece` bytes.
 fn pack(tree: &BTreeMap<String, Node>, piece: usize) -> (Packed, Vec<u8>) {
+    pack_after(Earlier::default(), tree, piece)
+}
+
+fn pack_after(earlier: Earlier, tree: &BTreeMap<String, Node>, piece: usize) -> (Packed, Vec<u8>) {
     struct InPieces<'a>(&'a [u8], usize);
     impl Read for InPieces<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -70,7 +74,7 @@ fn pack(tree: &BTreeMap<String, Node>, piece: usize) -> (Packed, Vec<u8>) {
         }
     }
     let mut bundle = Vec::new();
-    let mut packer = Packer::new(&mut bundle).unwrap();
+    let mut packer = Packer::after(earlier, &mut bundle).unwrap();
     for (path, node) in tree {
         let path = path.parse().unwrap();
         match node {
@@ -95,7 +99,7 @@ fn a_packed_tree_agrees_with_its_index() {
     let (packed, bundle) = pack(&sample(), usize::MAX);
     let summary = check(&packed.index, &bundle[..], &packed.tree).unwrap();
     assert_eq!(summary.bundle_length, bundle.len() as u64);
-    assert_eq!((packed.length, packed.sha256), (bundle.len() as u64, Digest::of(&bundle)));
+    assert_eq!((packed.length, packed.sha256), (bundle.len() as u64, Some(Digest::of(&bundle))));
     assert_eq!(summary.entries, sample().len() as u64);
     let mut tar = Vec::new();
     GzDecoder::new(&bundle[..]).read_to_end(&mut tar).unwrap();
@@ -116,6 +120,86 @@ fn a_packed_tree_agrees_with_its_index() {
             );
         }
     }
+}
+
+/// A file that holds `bytes` and has no name.
+fn unnamed(bytes: &[u8]) -> std::fs::File {
+    let path = std::env::temp_dir().join(format!("bundle-{}-{}", std::process::id(), Digest::of(bytes)));
+    std::fs::write(&path, bytes).unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    file
+}
+
+/// What may change between two releases, one thing at a time: content, size, mode and name of small and large files.
+fn changes() -> Vec<(&'static str, BTreeMap<String, Node>)> {
+    let with = |path: &str, node| {
+        let mut tree = sample();
+        tree.insert(path.to_owned(), node);
+        tree
+    };
+    let mut less = sample();
+    less.remove("f05");
+    let mut large = noise(1, 1_000_000);
+    large[500_000] ^= 1;
+    vec![
+        ("nothing", sample()),
+        ("a small file", with("f01", Node::File(Mode::Plain, vec![7]))),
+        ("its size", with("f03", Node::File(Mode::Plain, noise(10, 514)))),
+        ("its mode", with("f05", Node::File(Mode::Executable, noise(12, 60_000)))),
+        ("a new one", with("f055", Node::File(Mode::Plain, noise(3, 9000)))),
+        ("one less", less),
+        ("a link", with("bin-x", Node::Link("bin/walk"))),
+        ("the middle of a large file", with("big", Node::File(Mode::Executable, large))),
+        ("its end", with("big", Node::File(Mode::Executable, noise(1, 1_000_001)))),
+        ("its mode alone", with("big", Node::File(Mode::Plain, noise(1, 1_000_000)))),
+        ("its name", with("big1", Node::File(Mode::Executable, noise(1, 1_000_000)))),
+        ("the last", with("zz", Node::File(Mode::Plain, b"last".to_vec()))),
+    ]
+}
+
+#[test]
+fn a_tree_packed_after_another_one_is_packed_as_from_nothing() {
+    let (before, bundle) = pack(&sample(), usize::MAX);
+    let blocks = blocks(&before.index).unwrap().len();
+    for (what, tree) in changes() {
+        let (whole, bytes) = pack(&tree, usize::MAX);
+        let earlier = Earlier::of(&before.index).unwrap().with(unnamed(&bundle));
+        let (taken, same) = pack_after(earlier, &tree, 4096);
+        assert_eq!(taken, whole, "{what}");
+        assert!(same == bytes, "{what}");
+        let (left, rest) = pack_after(Earlier::of(&before.index).unwrap(), &tree, 4096);
+        assert_eq!((&left.index, left.tree, left.length), (&whole.index, whole.tree, whole.length), "{what}");
+        assert_eq!(left.sha256, None, "{what}");
+        // A change moves few blocks; what is packed is what is not left out, in order.
+        assert!(left.left_out.len() + 6 >= blocks, "{what}: {} of {blocks} left out", left.left_out.len());
+        assert_eq!(what == "nothing", left.left_out.len() == blocks, "{what}");
+        let now = super::blocks(&whole.index).unwrap();
+        let packed = (0..).zip(&now).filter(|(number, _)| !left.left_out.contains(number));
+        let mut expected = bytes[..10].to_vec();
+        for (_, block) in packed {
+            let range = |at: u64| usize::try_from(at).unwrap();
+            expected.extend(&bytes[range(block.bytes.start)..range(block.bytes.end)]);
+        }
+        expected.extend(&bytes[bytes.len() - 10..]);
+        assert!(rest == expected, "{what}");
+    }
+}
+
+#[test]
+fn an_earlier_bundle_that_is_damaged_or_of_another_compressor_is_no_help_and_no_harm() {
+    let (before, mut bundle) = pack(&sample(), usize::MAX);
+    bundle.iter_mut().skip(10).step_by(1000).for_each(|byte| *byte ^= 1);
+    let damaged = || Earlier::of(&before.index).unwrap();
+    for earlier in [damaged().with(unnamed(&bundle)), damaged().with(unnamed(&bundle[..5000]))] {
+        assert_eq!(pack_after(earlier, &sample(), 4096).0, before);
+    }
+    let text = String::from_utf8(inflate(&before.index)).unwrap().replacen(COMPRESSOR, "zlib-1.3", 1);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
+    let other = Earlier::of(&gzip.finish().unwrap()).unwrap();
+    assert_eq!(pack_after(other, &sample(), 4096).0, before);
+    assert!(Earlier::of(b"no index").is_err());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tidelock_protocol::recipe::{self, Recipe};
 use tidelock_protocol::tree::{Mode, TreePath};
 
 use super::{Error, archive, failed};
-use crate::bundle::{self, Packed, Packer};
+use crate::bundle::{self, Earlier, Packed, Packer};
 
 /// An entry to be packed.
 pub(super) enum Piece {
@@ -29,15 +29,15 @@ pub(super) enum Piece {
 /// The entries of a release, by path.
 pub(super) type Pieces = BTreeMap<TreePath, Piece>;
 
-/// Packs the directory or `.tar.gz` at `path` into `scratch`/bundle.
-pub(super) fn packed(path: &Path, scratch: &Path) -> Result<(Packed, PathBuf), Error> {
+/// Packs the directory or `.tar.gz` at `path` into `scratch`/bundle, except what an earlier bundle holds.
+pub(super) fn packed(path: &Path, scratch: &Path, earlier: Earlier) -> Result<(Packed, PathBuf), Error> {
     let metadata = fs::metadata(path).map_err(failed("look at", path))?;
     let pieces =
         if metadata.is_dir() { directory(path)? } else { archive::pieces(path, &scratch.join("files"))? };
     check_recipe(path, &pieces)?;
     let place = scratch.join("bundle");
     let file = File::create(&place).map_err(failed("create", &place))?;
-    let mut packer = Packer::new(BufWriter::with_capacity(1 << 20, file))?;
+    let mut packer = Packer::after(earlier, BufWriter::with_capacity(1 << 20, file))?;
     for (name, piece) in pieces {
         let shown = name.to_string();
         let entry = match piece {

@@ -7,6 +7,7 @@ mod archive;
 mod gather;
 mod http;
 mod mirror;
+mod parcel;
 mod push;
 mod sign;
 mod wait;

@@ -1,8 +1,6 @@
 //! One push: pack here, ask what the server lacks, send that, hand the release in, move the environment.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,19 +10,19 @@ use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::{AppName, EnvironmentName, Platform, Version};
 
 use super::http::Server;
+use super::parcel::Parcel;
 use super::sign::Signer;
-use super::{Error, failed, gather};
-use crate::bundle::{self, Packed};
+use super::{Error, failed};
+use crate::bundle::{Earlier, Packed};
 use crate::publish::{Content, Extra, Registration, Stored};
 
-/// Bytes of blocks in one request.
-const REQUEST: u64 = 8 << 20;
 /// Tries of a request that did not get through, and of a role that was based on an old version.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 /// What the server says when it holds no such upload.
 const BEGIN_AGAIN: &str = "begin it with its index";
-/// Between two questions whether something is done.
+/// Longest pause between two questions whether something is done; the first are shorter.
 const PAUSE: Duration = Duration::from_millis(500);
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// What to push.
 #[derive(Clone, Debug)]
@@ -92,6 +90,9 @@ pub enum Moved {
 struct Registered {
     platforms: BTreeMap<String, Build>,
     next_role: u64,
+    /// The index of the app's newest build, by platform, as it is called in `targets/`; an older server does not say it.
+    #[serde(default)]
+    newest: BTreeMap<String, String>,
 }
 
 /// A registered build.
@@ -103,12 +104,6 @@ pub struct Build {
     pub index: Digest,
     /// Its length in bytes.
     pub size: u64,
-}
-
-#[derive(Deserialize)]
-struct LackingAnswer {
-    lacking: Vec<[u64; 2]>,
-    bytes: u64,
 }
 
 #[derive(Deserialize)]
@@ -149,24 +144,35 @@ pub fn push(
     let Pushing { app, version, platform, .. } = pushing;
     let until = Instant::now() + pushing.timeout;
     std::fs::create_dir_all(scratch).map_err(failed("make the directory", scratch))?;
-    let (packed, bundle) = gather::packed(&pushing.path, scratch)?;
-    tell(Progress::Packed(packed.length));
     let known = registered(server, app, version)?;
+    let mut parcel = Parcel::pack(&pushing.path, scratch, earlier(server, pushing, &known))?;
+    let Packed { tree, length, .. } = parcel.packed;
+    tell(Progress::Packed(length));
     let known_build = known.platforms.get(platform.as_str());
     let (sent, was_known) = match known_build {
-        Some(known) if known.tree == packed.tree => (0, true),
+        Some(known) if known.tree == tree => (0, true),
         Some(known) => {
             return Err(Error::Refused(format!(
-                "{app} {version} for {platform} is known with the tree {}, this one is {}: a version is immutable, take another one",
-                known.tree, packed.tree
+                "{app} {version} for {platform} is known with the tree {}, this one is {tree}: a version is immutable, take another one",
+                known.tree
             )));
         }
-        None => (register(server, pushing, &packed, &bundle, (known.next_role, until), tell)?, false),
+        None => (register(server, pushing, &mut parcel, (known.next_role, until), tell)?, false),
     };
     let known = registered(server, app, version)?;
     let environment =
         pushing.environment.as_ref().map(|name| moved(server, pushing, name, until, tell)).transpose()?;
-    Ok(Done { tree: packed.tree, builds: known.platforms, sent, was_known, environment })
+    Ok(Done { tree, builds: known.platforms, sent, was_known, environment })
+}
+
+/// What the server holds already of this app. A signer names the digest of the whole bundle, so it packs the whole.
+fn earlier(server: &Server, pushing: &Pushing, known: &Registered) -> Earlier {
+    let file = known.newest.get(pushing.platform.as_str()).filter(|_| pushing.signer.is_none());
+    // What cannot be had is packed anew.
+    let index = file.and_then(|file| server.file(&format!("targets/{file}")).ok()?);
+    let index =
+        index.filter(|index| file.is_some_and(|file| file.starts_with(&Digest::of(index).to_string())));
+    index.and_then(|index| Earlier::of(&index).ok()).unwrap_or_default()
 }
 
 fn registered(server: &Server, app: &AppName, version: &Version) -> Result<Registered, Error> {
@@ -177,17 +183,16 @@ fn registered(server: &Server, app: &AppName, version: &Version) -> Result<Regis
 fn register(
     server: &Server,
     pushing: &Pushing,
-    packed: &Packed,
-    bundle: &Path,
+    parcel: &mut Parcel,
     (mut next, until): (u64, Instant),
     tell: &mut dyn FnMut(Progress),
 ) -> Result<u64, Error> {
     let Pushing { app, version, platform, .. } = pushing;
-    let index = Digest::of(&packed.index);
-    let mut sent = upload(server, app, &index, packed, bundle, tell)?;
+    let mut sent = parcel.upload(server, app, tell)?;
     for _ in 0..TRIES {
+        let (packed, index) = (&parcel.packed, Digest::of(&parcel.packed.index));
         let role = match &pushing.signer {
-            Some(signer) => Some(signer.role(server, app, &registration(pushing, packed), next)?),
+            Some(signer) => Some(signer.role(server, app, &registration(pushing, packed)?, next)?),
             None => None,
         };
         let words = json!({
@@ -208,9 +213,7 @@ fn register(
                 next = registered(server, app, version)?.next_role;
             }
             // Somebody else's release of the same tree was published, and the upload of both is gone.
-            Some(why) if why.contains(BEGIN_AGAIN) => {
-                sent += upload(server, app, &index, packed, bundle, tell)?
-            }
+            Some(why) if why.contains(BEGIN_AGAIN) => sent += parcel.upload(server, app, tell)?,
             Some(why) => return Err(Error::Refused(why)),
         }
     }
@@ -220,6 +223,7 @@ fn register(
 /// Waits until the release is registered; why it will not be, if so.
 fn registering(server: &Server, pushing: &Pushing, id: i64, until: Instant) -> Result<Option<String>, Error> {
     let Pushing { app, version, platform, .. } = pushing;
+    let mut pause = Pause::until(until);
     loop {
         let known = registered(server, app, version)?;
         if known.platforms.contains_key(platform.as_str()) {
@@ -229,7 +233,7 @@ fn registering(server: &Server, pushing: &Pushing, id: i64, until: Instant) -> R
         if handed.refused.is_some() {
             return Ok(handed.refused);
         }
-        pause(until, || {
+        pause.rest(|| {
             format!(
                 "{app} {version} was handed in and is not registered yet: the server's journal says what it waits for"
             )
@@ -237,79 +241,8 @@ fn registering(server: &Server, pushing: &Pushing, id: i64, until: Instant) -> R
     }
 }
 
-fn upload(
-    server: &Server,
-    app: &AppName,
-    index: &Digest,
-    packed: &Packed,
-    bundle: &Path,
-    tell: &mut dyn FnMut(Progress),
-) -> Result<u64, Error> {
-    let file = File::open(bundle).map_err(failed("open", bundle))?;
-    let ranges = ranges(packed)?;
-    let mut sent = 0;
-    // What is lacking is asked anew after each try: the server knows best what reached it.
-    for _ in 0..TRIES {
-        let lacking: LackingAnswer =
-            again(|| server.put(&format!("apps/{app}/uploads/{index}"), &packed.index))?;
-        if lacking.lacking.is_empty() {
-            return Ok(sent);
-        }
-        let total = sent + lacking.bytes;
-        let mut failure = None;
-        for [first, end] in lacking.lacking {
-            let mut at = first;
-            while at < end && failure.is_none() {
-                let (bytes, next) = piece(&file, &ranges, at, end, bundle)?;
-                let path = format!("apps/{app}/uploads/{index}/blocks/{at}");
-                match again(|| server.put::<serde_json::Value>(&path, &bytes)) {
-                    Ok(_) => sent += u64::try_from(bytes.len()).unwrap_or(0),
-                    Err(error) => failure = Some(error),
-                }
-                tell(Progress::Sent(sent, total));
-                at = next;
-            }
-        }
-        if let Some(error) = failure.filter(Error::is_refusal) {
-            return Err(error);
-        }
-    }
-    Err(Error::TimedOut(format!("the server still lacks blocks of {app} after {TRIES} tries")))
-}
-
-/// The bytes of blocks from `at` on, as many as fit one request, and the number after them.
-fn piece(
-    file: &File,
-    ranges: &[(u64, u64)],
-    at: u64,
-    end: u64,
-    bundle: &Path,
-) -> Result<(Vec<u8>, u64), Error> {
-    let of = |number: u64| ranges.get(usize::try_from(number).ok()?).copied();
-    let start = of(at).map_or(0, |(start, _)| start);
-    let (mut next, mut stop) = (at, start);
-    while next < end
-        && let Some((_, close)) = of(next)
-        && (close - start <= REQUEST || next == at)
-    {
-        (next, stop) = (next + 1, close);
-    }
-    let mut bytes = vec![0; usize::try_from(stop - start).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, start).map_err(failed("read", bundle))?;
-    Ok((bytes, next.max(at + 1)))
-}
-
-/// Where each block stands in the bundle, and then its end.
-fn ranges(packed: &Packed) -> Result<Vec<(u64, u64)>, Error> {
-    let blocks = bundle::blocks(&packed.index)?;
-    let mut ranges: Vec<(u64, u64)> =
-        blocks.iter().map(|block| (block.bytes.start, block.bytes.end)).collect();
-    let end = ranges.last().map_or(0, |(_, end)| *end);
-    ranges.push((end, packed.length));
-    Ok(ranges)
-}
-
-fn registration(pushing: &Pushing, packed: &Packed) -> Registration {
+/// What a signer says of the release.
+fn registration(pushing: &Pushing, packed: &Packed) -> Result<Registration, Error> {
     use tidelock_protocol::names::Artifact;
     let Pushing { app, version, platform, source, provenance, sbom, .. } = pushing;
     let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -317,15 +250,17 @@ fn registration(pushing: &Pushing, packed: &Packed) -> Registration {
     let extra = |kind, text: Option<String>| text.map(|text| Extra { kind, bytes: text.into_bytes() });
     let provenance = provenance.as_ref().map(ToString::to_string);
     let extras = [extra(Artifact::Provenance, provenance), extra(Artifact::Sbom, sbom.clone())];
-    Registration {
+    let partly = || Error::Refused("only a part was packed, of which nobody can sign the whole".into());
+    let bundle = (packed.length, packed.sha256.ok_or_else(partly)?);
+    Ok(Registration {
         version: version.clone(),
         platform: platform.clone(),
         source: source.clone(),
-        stored: Stored::new((app, version, platform), packed.tree, index, (packed.length, packed.sha256)),
+        stored: Stored::new((app, version, platform), packed.tree, index, bundle),
         index: Content::Bytes(Vec::new()),
         bundle: Content::Bytes(Vec::new()),
         extras: extras.into_iter().flatten().collect(),
-    }
+    })
 }
 
 fn moved(
@@ -342,7 +277,7 @@ fn moved(
     let words = json!({ "app": pushing.app, "version": pushing.version, "pipeline": pushing.pipeline });
     let Taken { id, queue } = again(|| server.post(&format!("environments/{name}/pushes"), &words))?;
     tell(Progress::Queued(queue));
-    let mut reason = String::new();
+    let (mut reason, mut pause) = (String::new(), Pause::until(until));
     loop {
         let push: PushState = again(|| server.get(&format!("environments/{name}/pushes/{id}")))?;
         match push.state.as_str() {
@@ -356,20 +291,33 @@ fn moved(
             "refused" => return Err(Error::Refused(push.reason)),
             _ => reason = if push.reason.is_empty() { reason } else { push.reason },
         }
-        pause(until, || format!("{name} was not moved in time; it waits: {reason}"))?;
+        pause.rest(|| format!("{name} was not moved in time; it waits: {reason}"))?;
     }
 }
 
-fn pause(until: Instant, why: impl FnOnce() -> String) -> Result<(), Error> {
-    if Instant::now() >= until {
-        return Err(Error::TimedOut(why()));
+/// Pauses that grow: most of what is waited for takes a moment, and the rest takes long.
+struct Pause {
+    until: Instant,
+    next: Duration,
+}
+
+impl Pause {
+    fn until(until: Instant) -> Self {
+        Self { until, next: FIRST_PAUSE }
     }
-    std::thread::sleep(PAUSE);
-    Ok(())
+
+    fn rest(&mut self, why: impl FnOnce() -> String) -> Result<(), Error> {
+        if Instant::now() >= self.until {
+            return Err(Error::TimedOut(why()));
+        }
+        std::thread::sleep(self.next);
+        self.next = PAUSE.min(self.next * 2);
+        Ok(())
+    }
 }
 
 /// Tries again what did not get through, with longer and longer pauses.
-fn again<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn again<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let mut pause = Duration::from_millis(200);
     for _ in 1..TRIES {
         match ask() {

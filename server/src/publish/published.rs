@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use tidelock_protocol::desired::Desired;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::EnvironmentName;
-use tidelock_protocol::roles::{Envelope, MetaFile, Role, Root, Snapshot, Targets, Timestamp};
+use tidelock_protocol::roles::{
+    Delegation, Delegations, Envelope, MetaFile, Role, Root, Snapshot, Targets, Timestamp,
+};
 
 use super::Error;
 use super::sign::Authority;
@@ -50,6 +52,15 @@ impl Published {
     /// # Errors
     /// A file that cannot be read, or that is not what the roles above it say.
     pub fn read(out: &Path) -> Result<Self, Error> {
+        Self::default().again(out)
+    }
+
+    /// Reads it as [`Published::read`] does, where most of it may be what this is: a role that is named and delegated as it
+    /// was is not read, nor are its signatures verified, again.
+    ///
+    /// # Errors
+    /// As [`Published::read`].
+    pub fn again(&self, out: &Path) -> Result<Self, Error> {
         let metadata = out.join("metadata");
         let highest = highest(&metadata)?;
         let mut published = Self { highest, ..Self::default() };
@@ -64,7 +75,7 @@ impl Published {
             roots.insert(0, root);
         }
         let path = metadata.join("timestamp.json");
-        let reading = Reading { metadata, roots: &roots };
+        let reading = Reading { metadata, roots: &roots, before: self };
         if let Some(bytes) = optional(&path)? {
             published.timestamp_second = fs::metadata(&path).ok().map(|metadata| metadata.mtime());
             reading.walk(parse(&path, bytes)?, &mut published)?;
@@ -90,6 +101,8 @@ struct Reading<'a> {
     metadata: PathBuf,
     /// The newest, then the one before: a crash may have published a root before what its new keys sign.
     roots: &'a [Kept<Root>],
+    /// What was read before.
+    before: &'a Published,
 }
 
 impl Reading<'_> {
@@ -106,6 +119,10 @@ impl Reading<'_> {
                 let name = &delegation.name;
                 // A role that is delegated and never was signed: its owners' signatures are still owed.
                 let Some(named) = snapshot.value.meta.get(&format!("{name}.json")) else { continue };
+                if let Some(kept) = self.unchanged(delegations, delegation, named) {
+                    published.delegated.insert(name.clone(), kept.clone());
+                    continue;
+                }
                 let role: Kept<Targets> = self.named(name, Some(named))?;
                 if !Authority::delegated(delegation, &delegations.keys).is_met_by(&role.bytes) {
                     return Err(damaged(&path(name, role.value.version()), "too few of its keys signed it"));
@@ -117,6 +134,23 @@ impl Reading<'_> {
         published.snapshot = Some(snapshot);
         published.targets = Some(targets);
         Ok(())
+    }
+
+    /// A role that was read before, of the same keys and with the same bytes.
+    fn unchanged(
+        &self,
+        delegations: &Delegations,
+        delegation: &Delegation,
+        named: &MetaFile,
+    ) -> Option<&Kept<Targets>> {
+        let kept = self.before.delegated.get(&delegation.name)?;
+        let before = self.before.targets.as_ref()?.value.delegations.as_ref()?;
+        let snapshot = &self.before.snapshot.as_ref()?.value;
+        let same = snapshot.meta.get(&format!("{}.json", delegation.name)) == Some(named)
+            && named.hashes.is_some()
+            && before.keys == delegations.keys
+            && before.roles.contains(delegation);
+        same.then_some(kept)
     }
 
     fn check(&self, role: &str, path: &Path, bytes: &[u8]) -> Result<(), Error> {

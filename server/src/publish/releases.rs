@@ -120,6 +120,11 @@ pub struct Known {
 }
 
 impl Stored {
+    /// The index as it lies in `targets/`.
+    pub fn index_file(&self) -> String {
+        format!("{}.{}", self.index.sha256, self.index.name)
+    }
+
     /// Of files with these digests and lengths, under the names that a release of `app` has.
     pub fn new(
         (app, version, platform): (&AppName, &Version, &Platform),
@@ -171,6 +176,18 @@ impl Known {
     pub fn newest(&self, app: &AppName) -> Option<&Version> {
         let of_app = self.all.iter().filter(|known| known.app == *app);
         of_app.max_by_key(|known| known.counter).map(|known| &known.version)
+    }
+
+    /// The builds of an app with the highest counters, by platform.
+    pub fn newest_builds(&self, app: &AppName) -> BTreeMap<&Platform, &Registered> {
+        let mut newest: BTreeMap<&Platform, &Registered> = BTreeMap::new();
+        for known in self.all.iter().filter(|known| known.app == *app) {
+            let of_platform = newest.entry(&known.platform).or_insert(known);
+            if known.counter > of_platform.counter {
+                *of_platform = known;
+            }
+        }
+        newest
     }
 
     /// A build made from `source`, whichever app's it is: its files need not be made again.

@@ -87,6 +87,17 @@ pub struct EnvironmentView {
     pub queue: Vec<Push>,
 }
 
+/// A version as pipelines see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseView {
+    /// What is registered of it.
+    pub builds: Vec<Registered>,
+    /// The newest build of its app for each platform.
+    pub newest: Vec<Registered>,
+    /// The version that the app's next role will have.
+    pub next_role: u64,
+}
+
 /// The desk of one server. Clones are the same desk.
 #[derive(Clone, Debug)]
 pub struct Desk {
@@ -238,15 +249,19 @@ impl Desk {
         Ok(found.and_then(|handed| handed.refused))
     }
 
-    /// The registered builds of a version, and the version that the app's next role will have.
+    /// The registered builds of a version, the newest build of each platform, and the version that the app's next role
+    /// will have.
     ///
     /// # Errors
     /// What is published cannot be read.
-    pub fn release(&self, app: &AppName, version: &Version) -> Result<(Vec<Registered>, u64), Refused> {
+    pub fn release(&self, app: &AppName, version: &Version) -> Result<ReleaseView, Refused> {
         let published = Published::read(&self.out)?;
         let known = Known::of(&published);
-        let builds = known.version(app, version).into_values().cloned().collect();
-        Ok((builds, published.next_version(&format!("app.{app}"))))
+        Ok(ReleaseView {
+            builds: known.version(app, version).into_values().cloned().collect(),
+            newest: known.newest_builds(app).into_values().cloned().collect(),
+            next_role: published.next_version(&format!("app.{app}")),
+        })
     }
 
     fn same(

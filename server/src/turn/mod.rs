@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use tidelock_protocol::desired::{Desired, FORMAT, Source};
 use tidelock_protocol::digest::Digest;
 
-pub use desk::{Board, Desk, EnvironmentView, Refused};
+pub use desk::{Board, Desk, EnvironmentView, Refused, ReleaseView};
 pub use error::{Error, chain};
 pub use glass::{Glass, break_glass, broken};
 pub use outcome::{Cause, Outcome, Stopped};
@@ -39,9 +39,7 @@ use crate::bundle;
 use crate::config::Problems;
 use crate::git::{Repository, Signers};
 use crate::look::{Seen, look};
-use crate::publish::{
-    self, Directory, Effect, Input, Known, Lock, PendingFiles, Plan, Published, Registrations,
-};
+use crate::publish::{self, Directory, Effect, Input, Known, Lock, PendingFiles, Plan, Registrations};
 use audit::Audit;
 use handed::HandedIn;
 use last::Last;
@@ -116,7 +114,7 @@ fn turn(settings: &Settings, last: Option<&Last>) -> Result<Outcome, Error> {
     plan.effects.iter().try_for_each(|effect| directory.apply(&lock, effect))?;
     Memory::of(&settings.state, &directory, &seen.keyring).remember(&trees, &registrations)?;
     PendingFiles::of(&settings.state).settle(&plan.waiting, &seen.keyring, now)?;
-    let after = if plan.effects.is_empty() { None } else { Some(Published::read(&settings.out)?) };
+    let after = if plan.effects.is_empty() { None } else { Some(seen.published.again(&settings.out)?) };
     let published = after.as_ref().unwrap_or(&seen.published);
     handed.settle(&plan, published, now)?;
     held.soak.note(published, &settings.state, now)?;
@@ -173,7 +171,7 @@ fn decide(
     let memory = Memory::of(&settings.state, directory, &seen.keyring);
     let trees = trees::check(&repository, &wishes, &known, Some(&memory), &mut problems)?;
     problems.settle()?;
-    let mut registrations = packing::registrations(&repository, directory, &trees)?;
+    let mut registrations = packing::registrations(&repository, directory, &trees, &known)?;
     let mut handed = HandedIn::read(&settings.state, directory, &views, &known, now)?;
     handed.register(&mut registrations);
     let mut wanted = manifests(&views, &wishes, &registrations);

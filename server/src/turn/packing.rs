@@ -12,23 +12,24 @@ use tidelock_protocol::tree::TreePath;
 
 use super::Error;
 use super::trees::{Files, Piece, Tree};
-use crate::bundle::{self, Packed, Packer};
+use crate::bundle::{self, Earlier, Packed, Packer};
 use crate::git::{ObjectId, Repository};
 use crate::keys::Keyring;
-use crate::publish::{Content, Directory, Registration, Registrations, Stored};
+use crate::publish::{Content, Directory, Known, Registered, Registration, Registrations, Stored};
 
 /// Packs what must be packed, into files that a publish moves to their place.
 pub(super) fn registrations(
     repository: &Repository,
     directory: &Directory,
     trees: &[Tree],
+    known: &Known,
 ) -> Result<Registrations, Error> {
     let mut done: BTreeMap<&ObjectId, Registration> = BTreeMap::new();
     let mut all: Registrations = BTreeMap::new();
     for tree in trees {
         let registration = match &tree.files {
             Files::Stored(before) => linked(tree, before),
-            Files::Entries(entries) => packed(tree, repository, directory, entries)?,
+            Files::Entries(entries) => packed(tree, repository, directory, (entries, known))?,
             Files::Twin => match done.get(&tree.id) {
                 Some(twin) => linked(tree, &twin.stored),
                 None => continue,
@@ -153,17 +154,29 @@ fn linked(tree: &Tree, before: &Stored) -> Registration {
     }
 }
 
+/// A bundle that lies there, to take over what is alike; none when its files are not what they were.
+fn earlier(directory: &Directory, build: &Registered) -> Option<Earlier> {
+    let Stored { index, bundle, .. } = &build.stored;
+    let text = fs::read(directory.target(&whole_name(index))).ok()?;
+    let whole = Digest::of(&text) == index.sha256;
+    let bundle = File::open(directory.target(&whole_name(bundle))).ok()?;
+    Some(Earlier::of(&text).ok().filter(|_| whole)?.with(bundle))
+}
+
 /// Packs a tree into a new file, and reads it back before it may be signed.
 fn packed(
     tree: &Tree,
     repository: &Repository,
     directory: &Directory,
-    entries: &[(TreePath, Piece)],
+    (entries, known): (&[(TreePath, Piece)], &Known),
 ) -> Result<Registration, Error> {
     let path = directory.scratch(&format!("{}.tar.gz", tree.id));
     let failed = |what, source| Error::State { what, path: path.clone(), source };
     let file = File::create(&path).map_err(|source| failed("create", source))?;
-    let mut packer = Packer::new(BufWriter::with_capacity(1 << 20, file))?;
+    let newest = known.newest_builds(&tree.app).remove(&tree.platform);
+    let earlier = newest.and_then(|build| earlier(directory, build));
+    let output = BufWriter::with_capacity(1 << 20, file);
+    let mut packer = Packer::after(earlier.unwrap_or_default(), output)?;
     let mut blobs = repository.blobs()?;
     for (path, piece) in entries {
         match piece {
@@ -172,7 +185,8 @@ fn packed(
             Piece::File { mode, size, blob } => packer.file(path.clone(), *mode, *size, blobs.open(blob)?)?,
         }
     }
-    let Packed { index, tree: digest, length, sha256 } = packer.finish()?;
+    let Packed { index, tree: digest, length, sha256, .. } = packer.finish()?;
+    let sha256 = sha256.ok_or_else(|| failed("write the whole of", io::ErrorKind::InvalidData.into()))?;
     let file = File::open(&path).map_err(|source| failed("open", source))?;
     bundle::check(&index, BufReader::with_capacity(1 << 20, file), &digest)?;
     let of = (&tree.app, &tree.version, &tree.platform);

@@ -174,7 +174,8 @@ impl Looked {
     ) -> Result<(BTreeMap<EnvironmentName, Desired>, Registrations), Error> {
         let directory = Directory::at(&proposal.scratch.join("made"));
         let _lock = directory.lock()?;
-        let registrations = packing::registrations(&self.repository, &directory, &self.trees)?;
+        let registrations =
+            packing::registrations(&self.repository, &directory, &self.trees, &Known::default())?;
         Ok((manifests(&self.views, &self.wishes, &registrations), registrations))
     }
 }

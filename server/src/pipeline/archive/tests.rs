@@ -9,6 +9,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::super::gather;
 use super::*;
+use crate::bundle::Earlier;
 
 const RECIPE: &[u8] = b"format = 1\nuser = \"nobody\"\n[hooks]\nstart = [\"./run\"]\nstop = [\"./run\"]\n";
 
@@ -43,7 +44,7 @@ impl Made {
     fn packed(self) -> Result<crate::bundle::Packed, String> {
         let path = self.directory.join("a.tar.gz");
         self.builder.into_inner().unwrap().finish().unwrap().flush().unwrap();
-        let packed = gather::packed(&path, &self.directory.join("scratch"));
+        let packed = gather::packed(&path, &self.directory.join("scratch"), Earlier::default());
         let result = packed.map(|(packed, _)| packed).map_err(|error| error.to_string());
         fs::remove_dir_all(&self.directory).unwrap();
         result
@@ -106,7 +107,7 @@ fn something_that_is_no_archive_and_one_that_is_cut_are_refused() {
     drop(made.builder);
     for bytes in [&b"no gzip"[..], &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1]] {
         fs::write(&path, bytes).unwrap();
-        assert!(gather::packed(&path, &made.directory.join("scratch")).is_err());
+        assert!(gather::packed(&path, &made.directory.join("scratch"), Earlier::default()).is_err());
     }
     fs::remove_dir_all(&made.directory).unwrap();
 }
@@ -129,7 +130,7 @@ fn an_archive_and_the_directory_it_was_made_of_are_the_same_tree() {
     write("release.toml", RECIPE);
     write("bin/run", b"#!/bin/sh\n");
     std::os::unix::fs::symlink("bin/run", directory.join("tree/run")).unwrap();
-    let (packed, _) = gather::packed(&directory.join("tree"), &directory).unwrap();
+    let (packed, _) = gather::packed(&directory.join("tree"), &directory, Earlier::default()).unwrap();
     assert_eq!(packed.tree, tree);
     fs::remove_dir_all(&directory).unwrap();
 }

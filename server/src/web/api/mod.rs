@@ -22,8 +22,8 @@ use utoipa_axum::routes;
 pub(super) use asked::Asked;
 use asked::token;
 use said::{
-    Build, EnvironmentAnswer, HandedIn, LackingAnswer, Problem, PushAnswer, PushTaken, PushWish,
-    ReleaseAnswer, ReleaseWish, SoakAnswer, Stored, failed,
+    EnvironmentAnswer, HandedIn, LackingAnswer, Problem, PushAnswer, PushTaken, PushWish, ReleaseAnswer,
+    ReleaseWish, SoakAnswer, Stored, failed,
 };
 
 use crate::store::{NewHanded, NewPush, Wants};
@@ -212,10 +212,7 @@ async fn release(
     work(move || {
         let (app, version) = (asked::name::<AppName>(&app)?, asked::name::<Version>(&version)?);
         desk.admit(&token, Wants::HandIn(&app))?;
-        let (builds, next_role) = desk.release(&app, &version)?;
-        let builds =
-            builds.into_iter().map(|build| (build.platform.to_string(), Build::of(&build.stored.build())));
-        Ok((StatusCode::OK, ReleaseAnswer { platforms: builds.collect(), next_role }))
+        Ok((StatusCode::OK, ReleaseAnswer::of(&desk.release(&app, &version)?)))
     })
     .await
 }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::config::Owner;
 use crate::store::{Push, PushState, Refusal};
-use crate::turn::{self, EnvironmentView, Glass, Lacking, Refused, Soak, UploadError};
+use crate::turn::{self, EnvironmentView, Glass, Lacking, Refused, ReleaseView, Soak, UploadError};
 
 /// Why something was not done.
 #[derive(Debug, Serialize, ToSchema)]
@@ -76,9 +76,11 @@ pub(super) struct HandedIn {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReleaseAnswer {
     /// Its builds, by platform.
-    pub(super) platforms: BTreeMap<String, Build>,
+    platforms: BTreeMap<String, Build>,
     /// The version that the next role of the app has.
-    pub(super) next_role: u64,
+    next_role: u64,
+    /// The index of the app's newest build, by platform, as it is called in `targets/`: what is alike need not be packed.
+    newest: BTreeMap<String, String>,
 }
 
 /// A registered build.
@@ -238,9 +240,21 @@ impl LackingAnswer {
 }
 
 impl Build {
-    pub(super) fn of(build: &tidelock_protocol::desired::Build) -> Self {
+    fn of(build: &tidelock_protocol::desired::Build) -> Self {
         let tidelock_protocol::desired::Build { tree, index } = build;
         Self { tree: tree.to_string(), index: index.sha256.to_string(), size: index.length }
+    }
+}
+
+impl ReleaseAnswer {
+    pub(super) fn of(view: &ReleaseView) -> Self {
+        let builds = view.builds.iter();
+        let newest = view.newest.iter();
+        Self {
+            platforms: builds.map(|one| (one.platform.to_string(), Build::of(&one.stored.build()))).collect(),
+            next_role: view.next_role,
+            newest: newest.map(|one| (one.platform.to_string(), one.stored.index_file())).collect(),
+        }
     }
 }
 
