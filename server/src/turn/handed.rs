@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use tidelock_protocol::desired::{self, Build, Choice, Desired, FORMAT, Source};
 use tidelock_protocol::digest::{Digest, Hasher};
@@ -44,7 +45,7 @@ pub(super) struct HandedIn {
 impl HandedIn {
     /// Looks at what waits.
     pub(super) fn read(
-        state: &std::path::Path,
+        state: &Path,
         directory: &Directory,
         views: &Views,
         known: &Known,
@@ -309,7 +310,7 @@ fn registration(
             Found::Refused(other(&twin.stored.tree))
         });
     }
-    let whole = match uploads.kept(index) {
+    let whole = match uploads.whole(index) {
         Ok(whole) => whole,
         Err(error) => return Ok(Found::Refused(super::chain(&error))),
     };
@@ -322,17 +323,8 @@ fn registration(
     let of = (app, version, platform);
     let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let as_index = (length(&whole.index), *index);
-    let path = directory.scratch(&format!("{index}.tar.gz"));
-    let failed = |what| {
-        let path = path.clone();
-        move |source| Error::State { what, path, source }
-    };
-    // A copy: the upload stays until its release is published, whatever happens on the way.
-    fs::copy(&whole.bundle, &path).map_err(failed("write"))?;
-    let mut hasher = Hasher::new();
-    let mut file = fs::File::open(&path).map_err(failed("open"))?;
-    let bytes = packing::hashed(&mut file, &mut hasher).map_err(failed("read"))?;
-    let stored = Stored::new(of, *tree, as_index, (bytes, hasher.finish()));
+    let (path, as_bundle) = brought(&whole.bundle, directory, index)?;
+    let stored = Stored::new(of, *tree, as_index, as_bundle);
     Ok(Found::New(Box::new(Registration {
         version: version.clone(),
         platform: platform.clone(),
@@ -342,6 +334,24 @@ fn registration(
         bundle: Content::Moved(path),
         extras: extras.into_iter().flatten().collect(),
     })))
+}
+
+/// The bundle of an upload where a publish moves it from, its length and its digest. The upload stays until its release is
+/// published, whatever happens on the way.
+fn brought(whole: &Path, directory: &Directory, index: &Digest) -> Result<(PathBuf, (u64, Digest)), Error> {
+    let path = directory.scratch(&format!("{index}.tar.gz"));
+    let failed = |what| {
+        let path = path.clone();
+        move |source| Error::State { what, path, source }
+    };
+    if fs::hard_link(whole, &path).is_err() {
+        // On another file system, or on one without links.
+        fs::copy(whole, &path).map_err(failed("write"))?;
+    }
+    let mut hasher = Hasher::new();
+    let mut file = fs::File::open(&path).map_err(failed("open"))?;
+    let bytes = packing::hashed(&mut file, &mut hasher).map_err(failed("read"))?;
+    Ok((path, (bytes, hasher.finish())))
 }
 
 /// What is known of a release, and what this turn registers of it.

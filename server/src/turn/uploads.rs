@@ -3,7 +3,7 @@
 //!
 //! Never here: who may upload (`web`), or whether a release is registered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader};
 use std::ops::Range;
@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
+use tidelock_protocol::desired::IndexTarget;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::index::{BUNDLE_HEAD, Block, Contents};
 use tidelock_protocol::limits::INDEX_BYTES;
@@ -22,11 +24,14 @@ use crate::publish::{self, Directory, Known, Published};
 /// Longest bundle that is taken.
 const BUNDLE_BYTES: u64 = 16 << 30;
 /// Most uploads that may be under way.
-const MOST: usize = 256;
+const MOST: u64 = 256;
 /// Most published releases of an app in which blocks are looked for.
 const RELEASES: usize = 6;
 /// Uploads that nobody went on with for so long are forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(7 * 86_400);
+/// A bundle on its way, and once it was read back.
+const GROWING: &str = "bundle";
+const SEALED: &str = "whole";
 /// A bundle's end: not a block, and taken like one, under the number after the last.
 const TAIL: u64 = 10;
 
@@ -137,24 +142,27 @@ impl Uploads {
         if open.length() > BUNDLE_BYTES {
             return Err(Error::Limit { what: "bytes of a bundle", limit: BUNDLE_BYTES });
         }
-        if !open.place.is_dir() {
+        let is_new = !open.place.is_dir();
+        if is_new {
             let under_way = fs::read_dir(&self.directory).map(Iterator::count).unwrap_or_default();
-            if under_way >= MOST {
-                let limit = u64::try_from(MOST).unwrap_or(u64::MAX);
-                return Err(Error::Limit { what: "uploads under way", limit });
+            if under_way as u64 >= MOST {
+                return Err(Error::Limit { what: "uploads under way", limit: MOST });
             }
             fs::create_dir_all(&open.place).map_err(failed("make the directory", &open.place))?;
         }
         let path = open.place.join("index");
         fs::write(&path, index).map_err(failed("write", &path))?;
-        let file = open.file()?;
+        let Some(file) = open.growing(FlockOperation::LockShared)? else {
+            return Ok(open.told(Vec::new()));
+        };
         file.set_len(open.length()).map_err(failed("make room in", &open.place))?;
         file.write_all_at(&BUNDLE_HEAD, 0).map_err(failed("write to", &open.place))?;
-        let lacking = open.lacking(&file)?;
+        let mut lacking = if is_new { (0..=open.count()).collect() } else { open.lacking(&file)? };
         if !lacking.is_empty() {
-            self.take_over(app, &open, &file, &lacking)?;
+            let taken = self.take_over(app, &open, &file, &lacking)?;
+            lacking.retain(|number| !taken.contains(number));
         }
-        open.told(&file)
+        Ok(open.told(lacking))
     }
 
     /// Takes blocks that follow each other, the first of them with number `first`; how many.
@@ -163,7 +171,7 @@ impl Uploads {
     /// A block that is not the one that the index names; those before it are kept.
     pub fn blocks(&self, digest: &Digest, first: u64, mut bytes: &[u8]) -> Result<u64, Error> {
         let open = self.open(digest)?;
-        let file = open.file()?;
+        let file = open.growing(FlockOperation::LockShared)?;
         let mut number = first;
         while !bytes.is_empty() {
             let range =
@@ -176,44 +184,40 @@ impl Uploads {
             if !open.fits(number, block) {
                 return Err(open.differs(number, format!("block {number}"), block));
             }
-            file.write_all_at(block, range.start).map_err(failed("write to", &open.place))?;
+            if let Some(file) = &file {
+                file.write_all_at(block, range.start).map_err(failed("write to", &open.place))?;
+            }
             (bytes, number) = (rest, number + 1);
         }
         Ok(number - first)
     }
 
-    /// The bundle, once it is whole: read back as a device and as a `tar` would.
+    /// The bundle, once it is whole: read back as a device and as a `tar` would. From then on nobody writes to it.
     ///
     /// # Errors
     /// Something is lacking, or it is not a bundle; it is thrown away then.
     pub fn whole(&self, digest: &Digest) -> Result<Whole, Error> {
         let open = self.open(digest)?;
-        let file = open.file()?;
-        let lacking = open.lacking(&file)?.len();
-        if lacking > 0 {
-            return Err(Error::Unfinished { lacking });
+        // Whoever writes to it is waited for.
+        if let Some(file) = open.growing(FlockOperation::LockExclusive)? {
+            let growing = open.place.join(GROWING);
+            let reader = File::open(&growing).map_err(failed("open", &growing))?;
+            let reader = BufReader::with_capacity(1 << 20, reader);
+            if let Err(error) = bundle::check(&open.index, reader, &open.tree) {
+                let lacking = open.lacking(&file)?.len();
+                if lacking > 0 {
+                    return Err(Error::Unfinished { lacking });
+                }
+                self.forget(digest);
+                return Err(error.into());
+            }
+            file.sync_all().map_err(failed("fsync", &growing))?;
+            fs::rename(&growing, open.sealed()).map_err(failed("rename", &growing))?;
+            for path in [&open.place, &self.directory] {
+                File::open(path).and_then(|handle| handle.sync_all()).map_err(failed("fsync", path))?;
+            }
         }
-        let bundle = open.place.join("bundle");
-        let reader = File::open(&bundle).map_err(failed("open", &bundle))?;
-        if let Err(error) = bundle::check(&open.index, BufReader::with_capacity(1 << 20, reader), &open.tree)
-        {
-            self.forget(digest);
-            return Err(error.into());
-        }
-        file.sync_all().map_err(failed("fsync", &bundle))?;
-        for path in [&open.place, &self.directory] {
-            File::open(path).and_then(|handle| handle.sync_all()).map_err(failed("fsync", path))?;
-        }
-        Ok(Whole { tree: open.tree, index: open.index, bundle })
-    }
-
-    /// An upload that was found whole before.
-    ///
-    /// # Errors
-    /// It is not there any more.
-    pub(super) fn kept(&self, digest: &Digest) -> Result<Whole, Error> {
-        let open = self.open(digest)?;
-        Ok(Whole { tree: open.tree, bundle: open.place.join("bundle"), index: open.index })
+        Ok(Whole { tree: open.tree, bundle: open.sealed(), index: open.index })
     }
 
     /// Forgets uploads that nobody went on with for a week, those of `kept` aside.
@@ -221,8 +225,10 @@ impl Uploads {
         for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let digest = name.to_str().and_then(|name| name.parse::<Digest>().ok());
-            let touched = fs::metadata(entry.path().join("bundle")).and_then(|metadata| metadata.modified());
-            let age = touched.ok().and_then(|touched| touched.elapsed().ok()).unwrap_or_default();
+            let touched =
+                [GROWING, SEALED].into_iter().find_map(|name| fs::metadata(entry.path().join(name)).ok());
+            let touched = touched.and_then(|metadata| metadata.modified().ok());
+            let age = touched.and_then(|touched| touched.elapsed().ok()).unwrap_or_default();
             if let Some(digest) = digest.filter(|digest| age > FORGOTTEN && !kept.contains(digest)) {
                 self.forget(&digest);
             }
@@ -250,35 +256,45 @@ impl Uploads {
         }
     }
 
-    /// Copies what published releases of the app hold.
-    fn take_over(&self, app: &AppName, open: &Open, file: &File, lacking: &[u64]) -> Result<(), Error> {
+    /// Copies what published releases of the app hold; the numbers of those blocks.
+    fn take_over(
+        &self,
+        app: &AppName,
+        open: &Open,
+        file: &File,
+        lacking: &[u64],
+    ) -> Result<BTreeSet<u64>, Error> {
+        let mut taken = BTreeSet::new();
         let published = Published::read(&self.out)?;
         let known = Known::of(&published);
         let directory = Directory::at(&self.out);
-        let mut wanted: BTreeMap<Digest, u64> = BTreeMap::new();
-        wanted.extend(lacking.iter().filter_map(|number| Some((open.block(*number)?.sha256, *number))));
+        let mut wanted: BTreeMap<Digest, Vec<u64>> = BTreeMap::new();
+        for (number, block) in lacking.iter().filter_map(|number| Some((*number, open.block(*number)?))) {
+            wanted.entry(block.sha256).or_default().push(number);
+        }
         let versions = known.versions(app).into_iter().take(RELEASES);
         let builds = versions.flat_map(|version| known.version(app, version).into_values());
         for stored in builds.map(|build| &build.stored) {
-            let path = |file: &tidelock_protocol::desired::IndexTarget| {
-                directory.target(&format!("{}.{}", file.sha256, file.name))
-            };
+            let path = |file: &IndexTarget| directory.target(&format!("{}.{}", file.sha256, file.name));
             // A file that is damaged or gone holds nothing that could be taken over.
             let Ok(index) = fs::read(path(&stored.index)) else { continue };
             let (Ok(blocks), Ok(source)) = (blocks(&index), File::open(path(&stored.bundle))) else {
                 continue;
             };
             for block in blocks {
-                let Some(number) = wanted.get(&block.sha256).copied() else { continue };
-                let Some(to) = open.range(number) else { continue };
+                let Some(numbers) = wanted.get(&block.sha256) else { continue };
                 let mut bytes = vec![0; usize::try_from(block.bytes.end - block.bytes.start).unwrap_or(0)];
-                if source.read_exact_at(&mut bytes, block.bytes.start).is_ok() && open.fits(number, &bytes) {
-                    file.write_all_at(&bytes, to.start).map_err(failed("write to", &open.place))?;
-                    wanted.remove(&block.sha256);
+                let read = source.read_exact_at(&mut bytes, block.bytes.start);
+                if read.is_err() || Digest::of(&bytes) != block.sha256 {
+                    continue;
                 }
+                for to in numbers.iter().filter_map(|number| open.range(*number)) {
+                    file.write_all_at(&bytes, to.start).map_err(failed("write to", &open.place))?;
+                }
+                taken.extend(wanted.remove(&block.sha256).into_iter().flatten());
             }
         }
-        Ok(())
+        Ok(taken)
     }
 }
 
@@ -292,7 +308,7 @@ struct Open {
 
 impl Open {
     fn read(place: PathBuf, index: &[u8]) -> Result<Self, Error> {
-        if u64::try_from(index.len()).unwrap_or(u64::MAX) > INDEX_BYTES {
+        if index.len() as u64 > INDEX_BYTES {
             return Err(Error::Limit { what: "bytes of an index", limit: INDEX_BYTES });
         }
         let text = inflated(index)?;
@@ -301,14 +317,27 @@ impl Open {
         Ok(Self { place, index: index.to_vec(), tree: summary.tree, blocks: blocks(index)? })
     }
 
-    fn file(&self) -> Result<File, Error> {
-        let path = self.place.join("bundle");
+    /// Where the bundle lies once it is whole.
+    fn sealed(&self) -> PathBuf {
+        self.place.join(SEALED)
+    }
+
+    /// The bundle on its way, locked until it is dropped; none when it is whole, so that what was read back is what is
+    /// published.
+    fn growing(&self, lock: FlockOperation) -> Result<Option<File>, Error> {
+        if self.sealed().exists() {
+            return Ok(None);
+        }
+        let path = self.place.join(GROWING);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        file.map_err(failed("open", &path))
+        let file = file.map_err(failed("open", &path))?;
+        flock(&file, lock).map_err(|errno| failed("lock", &path)(errno.into()))?;
+        // Perhaps while the lock was waited for.
+        Ok((!self.sealed().exists()).then_some(file))
     }
 
     fn count(&self) -> u64 {
-        u64::try_from(self.blocks.len()).unwrap_or(u64::MAX)
+        self.blocks.len() as u64
     }
 
     fn length(&self) -> u64 {
@@ -358,11 +387,10 @@ impl Open {
         Ok(lacking)
     }
 
-    fn told(&self, file: &File) -> Result<Lacking, Error> {
-        let numbers = self.lacking(file)?;
-        let lengths =
-            numbers.iter().filter_map(|number| self.range(*number)).map(|range| range.end - range.start);
-        Ok(Lacking { tree: self.tree, blocks: self.count(), bytes: lengths.sum(), numbers })
+    fn told(&self, numbers: Vec<u64>) -> Lacking {
+        let ranges = numbers.iter().filter_map(|number| self.range(*number));
+        let bytes = ranges.map(|range| range.end - range.start).sum();
+        Lacking { tree: self.tree, blocks: self.count(), bytes, numbers }
     }
 }
 
