@@ -6,6 +6,7 @@ mod pipelines;
 mod releases;
 mod signers;
 mod soak;
+mod walkthrough;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

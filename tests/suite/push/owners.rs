@@ -115,6 +115,18 @@ fn a_mistake_on_the_branch_stops_no_pipeline() {
 }
 
 #[test]
+fn a_push_that_waited_is_made_when_its_interval_is_over_and_not_before() {
+    let stage = Stage::with("interval", "min_interval = \"4s\"\n").serving();
+    stage.push("1.0", &stage.build("one", "one"), &["--env", "staging"]).well();
+    let first = stage.room.device().desired("staging").serial;
+    let ran = stage.push("1.1", &stage.build("two", "two"), &["--env", "staging", "--timeout", "1s"]);
+    assert!(ran.code == 4 && ran.stderr.contains("min_interval: not before"), "{}", ran.said());
+    // Nobody pushes again: what waits is made by the server alone.
+    until("its time comes", || stage.room.device().version("staging", "web") == "1.1");
+    assert_eq!(stage.room.device().desired("staging").serial, first + 1);
+}
+
+#[test]
 fn a_server_with_the_keys_of_staging_alone_cannot_sign_prod() {
     let stage = Stage::new("keys");
     let rules = fs::read_to_string(stage.room.fleet.repository().join("fleet.toml")).unwrap();
