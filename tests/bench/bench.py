@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The bench: ratios against named tools in the same run, printed; nothing here is a test.
 
-    tests/bench/bench.py            everything but `hour` and `targets` (as root: loop devices, namespaces; about half an hour)
-    tests/bench/bench.py NAME…      some of: install next pairs memory resting poll publish size hour downtime targets
+    tests/bench/bench.py            everything but `hour` and `targets` (as root: loop devices, namespaces; about an hour)
+    tests/bench/bench.py NAME…      some of: install next pairs memory resting poll publish great push releases size hour
+                                    downtime targets
 
 Each line: what, ours, theirs, ratio, and what is accepted and aimed at.
 """
@@ -15,6 +16,7 @@ import sys
 import time
 
 import downtime
+import publisher
 import rig
 import targets
 from rig import WORK, Device, Fleet, Nginx, Wire, cost, empty_log, file_system, fresh, output, quiet, versus, written
@@ -328,9 +330,22 @@ def per_target(agent, server):
     targets.targets(line, small_fleet(server))
 
 
+def great(agent, server):
+    publisher.fleet(line, ratio_line, server, TREES / "whole")
+
+
+def push(agent, server):
+    publisher.push(line, ratio_line, server, TREES / "whole")
+
+
+def releases(agent, server):
+    publisher.releases(line, ratio_line, agent, server)
+
+
 BENCHES = {"size": size, "install": install, "next": next_release, "publish": publish, "poll": poll, "resting": resting,
-           "memory": memory, "pairs": pairs, "hour": hour, "downtime": app_downtime, "targets": per_target}
-WITHOUT_TREES = {"size", "memory", "resting", "poll", "hour", "downtime", "targets"}
+           "memory": memory, "pairs": pairs, "hour": hour, "downtime": app_downtime, "targets": per_target,
+           "great": great, "push": push, "releases": releases}
+WITHOUT_TREES = {"size", "memory", "resting", "poll", "hour", "downtime", "targets", "releases"}
 
 
 def main():
@@ -340,7 +355,7 @@ def main():
     if unknown := [name for name in names if name not in BENCHES]:
         raise SystemExit(f"no bench {', '.join(unknown)}; there are: {', '.join(BENCHES)}")
     if set(names) - WITHOUT_TREES:
-        quiet(pathlib.Path(__file__).with_name("trees"), TREES)
+        quiet(pathlib.Path(__file__).with_name("trees"), TREES, *([] if "pairs" in names else ["whole"]))
     programs = rig.binaries()
     for name in names:
         BENCHES[name](*programs)

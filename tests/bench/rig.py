@@ -94,6 +94,17 @@ def written(loop):
     return int(pathlib.Path(f"/sys/block/{loop}/stat").read_text().split()[6]) * 512
 
 
+def read_from(loop):
+    """Bytes that the kernel read from a loop device since it exists."""
+    return int(pathlib.Path(f"/sys/block/{loop}/stat").read_text().split()[2]) * 512
+
+
+def cold(mount, loop):
+    """Has the kernel forget what it holds of a file system."""
+    quiet("umount", mount)
+    quiet("mount", f"/dev/{loop}", mount)
+
+
 def empty_log(mount):
     """Has a file system write what its log holds to its place: what is written later is of what is done later."""
     quiet("fsfreeze", "-f", mount)
