@@ -206,21 +206,18 @@ impl Repository {
         paths: impl IntoIterator<Item = &'p str>,
     ) -> Result<BTreeMap<String, Entry>, Error> {
         const WHAT: &str = "look up a path";
-        let (whole, below): (BTreeSet<&str>, BTreeSet<&str>) =
-            paths.into_iter().partition(|path| path.is_empty());
+        let mut paths: BTreeSet<&str> = paths.into_iter().collect();
         let mut found = BTreeMap::new();
-        if !whole.is_empty() {
-            let tree = format!("{commit}^{{tree}}");
-            let id = self.git.ask(WHAT, &["rev-parse", "--verify", "--end-of-options", &tree])?;
-            let id = self.object_id(WHAT, &id)?;
+        if paths.remove("") {
+            let args = ["rev-parse", "--verify", "--end-of-options", &format!("{commit}^{{tree}}")];
+            let id = self.object_id(WHAT, &self.git.ask(WHAT, &args)?)?;
             found.insert(String::new(), Entry { path: Vec::new(), kind: Kind::Directory, id });
         }
-        let below: Vec<&str> = below.into_iter().collect();
-        for entry in self.list(commit, &below)? {
+        for entry in self.list(commit, &paths.iter().copied().collect::<Vec<_>>())? {
             // A path below another one has that one listed with all that is in it.
-            let path = std::str::from_utf8(&entry.path).ok().filter(|path| below.binary_search(path).is_ok());
-            if let Some(path) = path {
-                found.insert(path.to_owned(), entry.clone());
+            let path = std::str::from_utf8(&entry.path).ok().filter(|path| paths.contains(path));
+            if let Some(path) = path.map(str::to_owned) {
+                found.insert(path, entry);
             }
         }
         Ok(found)
