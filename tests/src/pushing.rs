@@ -49,14 +49,20 @@ impl Stage {
 
     pub fn start(&mut self) {
         let log = fs::File::create(self.room.scratch.join("serve.log")).unwrap();
-        let mut command = self.room.fleet.command("serve");
-        command.arg("--listen").arg(self.address.to_string()).args(["--poll", "1s"]);
+        let mut command = self.serve();
         command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null());
         self.server = Some(command.spawn().unwrap());
         let timestamp = self.room.fleet.out().join("metadata/timestamp.json");
         until("it publishes", || timestamp.exists() && Client::connect(self.address, None).is_ok());
         // It answers before its first turn has ended, and says so.
         until("it knows its fleet", || self.ask("GET", "environments/prod", &self.token, "").0 != 503);
+    }
+
+    /// What `start` runs.
+    pub fn serve(&self) -> Command {
+        let mut command = self.room.fleet.command("serve");
+        command.arg("--listen").arg(self.address.to_string()).args(["--poll", "1s"]);
+        command
     }
 
     pub fn stop(&mut self) {

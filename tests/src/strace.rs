@@ -177,9 +177,21 @@ pub struct Strike {
 /// When it does not end with `code`, or makes a call that nobody has thought about.
 pub fn strikes(command: &Command, code: i32, roots: &[&Path], scratch: &Path) -> Vec<Strike> {
     let log = scratch.join("strace.log");
-    let mut traced = under(command, &log, &["-y", "-s", "0"]);
-    let ran = bounded(&mut traced);
+    let ran = bounded(&mut told(command, &log));
     assert_eq!(ran.status.code(), Some(code), "{}", String::from_utf8_lossy(&ran.stderr));
+    places(&log, roots)
+}
+
+/// The same command, whose every system call is written to `log`.
+pub fn told(command: &Command, log: &Path) -> Command {
+    under(command, log, &["-y", "-s", "0"])
+}
+
+/// Every place at which a run that was [`told`] to `log` changed something below one of `roots`.
+///
+/// # Panics
+/// When it made a call that nobody has thought about.
+pub fn places(log: &Path, roots: &[&Path]) -> Vec<Strike> {
     let log = fs::read_to_string(log).unwrap();
     let mut counts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     let mut found = BTreeSet::new();
@@ -211,11 +223,21 @@ pub fn strikes(command: &Command, code: i32, roots: &[&Path], scratch: &Path) ->
 /// # Panics
 /// When strace cannot be started.
 pub fn kill(command: &Command, strike: &Strike, scratch: &Path) -> bool {
-    let Strike { call, number } = strike;
+    let log = scratch.join("kill.log");
+    bounded(&mut killing(command, strike, &log));
+    struck(&log)
+}
+
+/// The same command, of which whichever process makes the call of `strike` is killed there; what it does is written to
+/// `log`.
+pub fn killing(command: &Command, Strike { call, number }: &Strike, log: &Path) -> Command {
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:signal=KILL:when={number}");
-    let log = scratch.join("kill.log");
-    bounded(&mut under(command, &log, &["-e", &trace, "-e", &inject]));
+    under(command, log, &["-e", &trace, "-e", &inject])
+}
+
+/// Whether a process was killed, of those whose `log` this is.
+pub fn struck(log: &Path) -> bool {
     fs::read_to_string(log).unwrap().contains("killed by SIGKILL")
 }
 

@@ -8,6 +8,7 @@
 mod launch;
 mod people;
 mod push;
+mod serve;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

@@ -13,12 +13,12 @@ use tidelock_tests::strace::{Strike, kill, strikes};
 use super::eighth;
 use crate::foreign;
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     run(find("cp"), &["-a", from.to_str().unwrap(), to.to_str().unwrap()]);
 }
 
 /// Out and state as they were.
-fn restore(stage: &Stage, saved: &Path) {
+pub(super) fn restore(stage: &Stage, saved: &Path) {
     for (name, place) in [("out", stage.room.fleet.out()), ("state", stage.room.fleet.state())] {
         let _ = fs::remove_dir_all(&place);
         copy(&saved.join(name), &place);
