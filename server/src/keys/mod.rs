@@ -115,6 +115,10 @@ impl Secret {
         Signature { keyid: self.id.clone(), sig: HEXLOWER.encode(&self.key.sign(message).to_bytes()) }
     }
 
+    fn mark(&self, words: &[u8]) -> String {
+        self.sign(&[b"tidelock-server: mine: ", words].concat()).sig
+    }
+
     /// Writes it to a new file of mode 0600, whose directory is made (0700) when it is missing; durable on return.
     ///
     /// # Errors
@@ -178,8 +182,12 @@ impl Keyring {
     /// What only whoever has these keys can say of `words`, so that one's own are known again wherever they were kept;
     /// none without a key. No signature of a role: those are over JSON.
     pub fn mark(&self, words: &[u8]) -> Option<String> {
-        let secret = self.keys.values().next()?;
-        Some(secret.sign(&[b"tidelock-server: mine: ", words].concat()).sig)
+        self.keys.values().next().map(|secret| secret.mark(words))
+    }
+
+    /// Whether one of these keys said so of `words`: another may have been the first then.
+    pub fn is_marked(&self, words: &[u8], mark: &str) -> bool {
+        self.keys.values().any(|secret| secret.mark(words) == mark)
     }
 
     /// The key with this id, if it is here.
@@ -234,6 +242,20 @@ mod tests {
         assert!(signature.sig.starts_with("92a009a9f0d4cab8720e820b5f642540"));
         assert!(secret.public().material().unwrap().verifies(b"\x72", &signature.sig));
         assert_eq!(signature.keyid, secret.public().key_id());
+    }
+
+    #[test]
+    fn a_mark_is_known_whoever_comes_to_the_keyring_and_is_nobody_elses() {
+        let ring = |seeds: &mut dyn Iterator<Item = u8>| -> Keyring {
+            seeds.map(|seed| Secret::from_seed(&[seed; 32])).collect()
+        };
+        for n in 0..8 {
+            let alone = ring(&mut std::iter::once(n));
+            let mark = alone.mark(b"words").unwrap();
+            assert!(alone.is_marked(b"words", &mark) && !alone.is_marked(b"other words", &mark));
+            assert!(ring(&mut (0..8)).is_marked(b"words", &mark));
+            assert!(!ring(&mut (0..8).filter(|other| *other != n)).is_marked(b"words", &mark));
+        }
     }
 
     #[test]

@@ -108,10 +108,11 @@ impl PendingFiles {
     /// # Errors
     /// As [`Self::read`].
     pub fn commits(&self, keyring: &Keyring) -> Result<BTreeMap<EnvironmentName, String>, Error> {
-        let ours = self
-            .read()?
-            .into_iter()
-            .filter(|(_, file)| file.mark.is_some() && file.mark == mark(keyring, &file.desired));
+        let is_ours = |file: &Pending| {
+            let (words, mark) = (words(&file.desired), file.mark.as_ref());
+            words.zip(mark).is_some_and(|(words, mark)| keyring.is_marked(&words, mark))
+        };
+        let ours = self.read()?.into_iter().filter(|(_, file)| is_ours(file));
         Ok(ours.map(|(environment, file)| (environment, file.desired.source.commit)).collect())
     }
 
@@ -126,7 +127,7 @@ impl PendingFiles {
             let known = before.get(&desired.environment).filter(|known| known.desired == *desired);
             let since = known.map_or(now, |known| known.since);
             let (missing, desired) = (missing.clone(), desired.clone());
-            let mark = mark(keyring, &desired);
+            let mark = words(&desired).and_then(|words| keyring.mark(&words));
             let pending = Pending { format: 1, since, missing, desired, mark };
             if known != Some(&pending) {
                 let role = format!("env.{}", pending.desired.environment);
@@ -146,6 +147,7 @@ impl PendingFiles {
     }
 }
 
-fn mark(keyring: &Keyring, desired: &Desired) -> Option<String> {
-    keyring.mark(&serde_json::to_vec(&("pending", desired)).ok()?)
+/// What is marked of a wish.
+fn words(desired: &Desired) -> Option<Vec<u8>> {
+    serde_json::to_vec(&("pending", desired)).ok()
 }

@@ -71,7 +71,8 @@ impl<'a> Memory<'a> {
         for Registration { source, stored, .. } in registrations.values().flatten() {
             let Some(tree) = trees.iter().find(|tree| tree.id.as_str() == source) else { continue };
             let path = self.record(&tree.id);
-            let Some(mark) = self.mark(&tree.id, stored).filter(|_| !path.exists()) else { continue };
+            let mark = words(&tree.id, stored).and_then(|words| self.keyring.mark(&words));
+            let Some(mark) = mark.filter(|_| !path.exists()) else { continue };
             fs::create_dir_all(&self.records).map_err(failed(&self.records))?;
             let text = serde_json::to_vec(&Remembered { stored: stored.clone(), mark });
             let text = text.map_err(|error| failed(&path)(error.into()))?;
@@ -90,7 +91,10 @@ impl<'a> Memory<'a> {
             read => read.map_err(|source| Error::State { what: "read", path: path.clone(), source })?,
         };
         let remembered = serde_json::from_slice::<Remembered>(&bytes).ok();
-        let ours = remembered.filter(|found| self.mark(tree, &found.stored).as_ref() == Some(&found.mark));
+        let is_ours = |found: &Remembered| {
+            words(tree, &found.stored).is_some_and(|words| self.keyring.is_marked(&words, &found.mark))
+        };
+        let ours = remembered.filter(is_ours);
         match ours {
             Some(Remembered { stored, .. }) => Ok(Some(stored).filter(|stored| self.has(stored))),
             // It would be kept for ever.
@@ -110,13 +114,14 @@ impl<'a> Memory<'a> {
         })
     }
 
-    fn mark(&self, tree: &ObjectId, stored: &Stored) -> Option<String> {
-        self.keyring.mark(&serde_json::to_vec(&("packed", tree.as_str(), stored)).ok()?)
-    }
-
     fn record(&self, tree: &ObjectId) -> PathBuf {
         self.records.join(format!("{tree}.json"))
     }
+}
+
+/// What is marked of a tree that was packed.
+fn words(tree: &ObjectId, stored: &Stored) -> Option<Vec<u8>> {
+    serde_json::to_vec(&("packed", tree.as_str(), stored)).ok()
 }
 
 /// Feeds all that a file holds to `hasher`; how many bytes.
