@@ -19,7 +19,7 @@ import downtime
 import publisher
 import rig
 import targets
-from rig import WORK, Device, Fleet, Nginx, Wire, cost, empty_log, file_system, fresh, output, quiet, versus, written
+from rig import WORK, Device, Fleet, Nginx, Wire, cost, empty_log, file_system, fresh, quiet, versus, written
 
 TREES = WORK / "trees"
 PAIRS = "esphome pm2 nginx node-red zigbee2mqtt numpy onnxruntime opencv ruff uv containerd".split()

@@ -1,17 +1,16 @@
 """What the publisher's side costs: a publish out of a great fleet repository, a push of a tree that changed a little,
 and what ten thousand releases cost a device that has nothing to do."""
 
-import contextlib
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import time
 
 import rig
 from fleets import Great
-from rig import WORK, Device, Fleet, Nginx, Wire, cold, cost, file_system, fresh, output, quiet, read_from, versus
+from rig import WORK, Fleet, Wire, cold, cost, file_system, fresh, output, quiet, read_from, versus
+from targets import rest
 
 APPS, EACH = 200, 5 << 20
 
@@ -70,11 +69,8 @@ class Served:
         command[1] = "serve"
         self.log = open(self.fleet.home / "log", "w")
         self.process = subprocess.Popen([*command, "--listen", f"127.0.0.1:{self.port}"], stdout=self.log, stderr=self.log)
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return self
-            time.sleep(0.05)
-        raise SystemExit("the server does not listen")
+        rig.listens(self.port, "the server")
+        return self
 
     def __exit__(self, *_):
         self.process.terminate()
@@ -97,11 +93,8 @@ class Rsync:
     def __enter__(self):
         self.process = subprocess.Popen(["rsync", "--daemon", "--no-detach", f"--config={self.home}/conf", f"--port={self.port}",
                                          "--address=127.0.0.1"])
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return self
-            time.sleep(0.05)
-        raise SystemExit("rsync does not listen")
+        rig.listens(self.port, "rsync")
+        return self
 
     def __exit__(self, *_):
         self.process.terminate()
@@ -176,30 +169,12 @@ def releases(line, ratio_line, agent, server):
     (tree / "hello").write_text("hello\n")
     great = Great(server, WORK / "releases", tree, APPS, 100, "\n[retention]\nreleases = 100\n")
     great.publish()
-    polled = [idle(agent, great)]
+    polled = [rest(agent, great, native=True)[0]]
     for n in range(9_999 // APPS):
         great.history([{f"apps/{app}/tree/d00/count": str(n).encode() for app in great.apps}])
         great.publish()
-    polled.append(idle(agent, great))
+    polled.append(rest(agent, great, native=True)[0])
     count = len(list(great.out.glob("targets/*.index")))
     named = sum(role.read_bytes().count(b".index\":") for role in great.roles())
     line(f"idle poll with {APPS} releases and with {named:,} named ({count:,} published): bytes", f"{polled[1]:.1f} B",
          f"{polled[0]:.1f} B", f"{polled[1] - polled[0]:+.1f}", "+0", "+0")
-
-
-def idle(agent, fleet):
-    """Bytes on the wire of one idle poll over a kept TLS connection."""
-    with Nginx(fleet.out) as nginx:
-        wire = Wire(nginx.tls_port)
-        device = Device(agent, WORK / "releases-device", fleet, f"https://127.0.0.1:{wire.port}", nginx.home / "ca.pem")
-        device.update()
-        process = subprocess.Popen(device.command("run"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            time.sleep(6)
-            nginx.log.write_text("")
-            before = wire.count
-            time.sleep(20)
-            return (wire.count - before) / max(1, len(nginx.log.read_text().splitlines()))
-        finally:
-            process.terminate()
-            process.wait()

@@ -67,6 +67,15 @@ def size_on_disk(*paths):
     return sum(f.stat().st_size for path in paths for f in path.rglob("*") if f.is_file() and not f.is_symlink())
 
 
+def listens(port, who):
+    """Waits until somebody listens there."""
+    for _ in range(100):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise SystemExit(f"{who} does not listen")
+
+
 @contextlib.contextmanager
 def file_system(kind, megabytes, options=()):
     """A fresh file system in a file, mounted; gives its mount point and the name of its loop device."""

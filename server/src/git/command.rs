@@ -70,7 +70,8 @@ impl Git {
         git
     }
 
-    /// The same, of what comes from `address` and is configured like this: in no file, and in no list of processes.
+    /// The same, of what comes from `address` and is configured like this: in no file, and in no argument
+    /// that is given here.
     pub(super) fn from(&self, address: &str, settings: &[(String, String)]) -> Self {
         let mut count = self.with("GIT_CONFIG_COUNT", settings.len().to_string());
         count.address = Some(address.to_owned());
