@@ -11,6 +11,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+/// A program that is installed beside the Python of the suites, or that Python itself: `tests/run` says which.
+pub fn beside_python(name: &str) -> PathBuf {
+    let python = std::env::var("TIDELOCK_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    Path::new(&python).with_file_name(name)
+}
+
 /// Where a program is. Those of an administrator are looked for where an ordinary user's PATH does not lead.
 ///
 /// # Panics

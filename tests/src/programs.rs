@@ -20,7 +20,7 @@ pub enum Ours {
     AgentWithTestClock,
     /// `tidelock`, which writes down its durable effects.
     AgentWithTrace,
-    /// `tidelock-server`
+    /// `tidelock-server`; another file of it where `TIDELOCK_TEST_SERVER` names one.
     Server,
     /// `cargo demo`
     Demo,
@@ -46,6 +46,9 @@ impl Ours {
     }
 
     fn build(self) -> PathBuf {
+        if let (Self::Server, Some(given)) = (self, std::env::var_os("TIDELOCK_TEST_SERVER")) {
+            return given.into();
+        }
         let (package, name, feature) = match self {
             Self::Agent | Self::AgentAsShipped => ("tidelock", "tidelock", None),
             Self::AgentWithTestClock => ("tidelock", "tidelock", Some("test-clock")),

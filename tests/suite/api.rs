@@ -2,18 +2,13 @@
 //! the document allows and much that it does not; the ready pipelines by the public schemas of their systems.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use tidelock_tests::program::beside_python;
 use tidelock_tests::pushing::Stage;
 use tidelock_tests::scratch::Scratch;
 use tidelock_tests::world::Ran;
-
-/// A program that is installed beside the Python of the suites.
-fn beside_python(name: &str) -> PathBuf {
-    let python = std::env::var("TIDELOCK_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    Path::new(&python).with_file_name(name)
-}
 
 #[test]
 fn schemathesis_finds_no_failure_and_no_answer_that_the_document_does_not_describe() {

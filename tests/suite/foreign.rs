@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidelock_protocol::canonical;
 use tidelock_protocol::digest::Digest;
 use tidelock_server::keys::Secret;
-use tidelock_tests::program::output;
+use tidelock_tests::program::{beside_python, output};
 use tidelock_tests::programs::Ours;
 use tidelock_tests::publisher::{Device, Old, Room};
 use tidelock_tests::pushing::Stage;
@@ -41,7 +41,7 @@ fn targets(room: &Room) -> Vec<String> {
 }
 
 fn python() -> String {
-    std::env::var("TIDELOCK_TEST_PYTHON").unwrap_or_else(|_| "python3".into())
+    beside_python("python3").display().to_string()
 }
 
 /// What a program says that reads the repository.

@@ -1,5 +1,6 @@
 //! The files that `cross/build` made, one test per target: natively where this processor runs them, by qemu-user elsewhere.
-//! `tests/run cross [TARGET…]` builds what it names and runs what stands here about it.
+//! `tests/run cross [TARGET…]` builds what it names and runs what stands here about it; what the server's files do is said by
+//! the server's own suites, which it runs with them.
 //!
 //! Never here: how they are built, what they may weigh (`cross`).
 
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tidelock_tests::program::{bounded, find, output, run};
+use tidelock_tests::program::{beside_python, bounded, find, output, run};
 use tidelock_tests::scratch::Scratch;
 use tidelock_tests::world::Ran;
 
@@ -28,7 +29,11 @@ mod an_app_is_installed_updated_refused_and_reverted {
 }
 
 mod the_file_needs_nothing_and_has_its_guards {
-    on_each!(is_static: x86_64 aarch64 armv7 armv6 i686 riscv64);
+    on_each!(is_static: x86_64 aarch64 armv7 armv6 i686 riscv64 server_x86_64 server_aarch64);
+}
+
+mod what_is_in_it_is_said_in_cyclonedx {
+    on_each!(says_what_is_in_it: x86_64 aarch64 armv7 armv6 i686 riscv64 server_x86_64 server_aarch64);
 }
 
 mod the_year_is_2045 {
@@ -59,6 +64,28 @@ fn is_static(target: &str) {
     assert!(header("INTERP").is_none(), "{headers}");
     assert!(header("GNU_RELRO").is_some(), "{headers}");
     assert!(header("GNU_STACK").is_some_and(|line| !line.contains('E')), "{headers}");
+}
+
+/// The list fits its public schema, and names what the program certainly holds.
+fn says_what_is_in_it(target: &str) {
+    let list =
+        built(target).with_file_name(format!("tidelock-{}.cdx.json", target.replace("server_", "server-")));
+    let text = fs::read_to_string(&list).unwrap();
+    for crate_of_all in ["pkg:cargo/sha2@", "pkg:cargo/rustls@", "pkg:cargo/tidelock-protocol@"] {
+        assert!(text.contains(crate_of_all), "{crate_of_all}: {text}");
+    }
+    let judge = "import sys; from cyclonedx.schema import SchemaVersion as V; \
+                 from cyclonedx.validation.json import JsonStrictValidator as J; \
+                 sys.exit(str(J(V.V1_5).validate_str(open(sys.argv[1]).read()) or '') or 0)";
+    let room = Scratch::new(&format!("cross-list-{target}"));
+    let judged = |text: &str| {
+        let copy = room.join("list");
+        fs::write(&copy, text).unwrap();
+        let mut python = Command::new(beside_python("python3"));
+        Ran::of(&bounded(python.args(["-c", judge]).arg(copy)))
+    };
+    judged(&text).well();
+    assert_ne!(judged(&text.replace("\"library\"", "\"shelf\"")).code, 0, "it lets everything pass");
 }
 
 /// The same life when 32 bits of seconds are over. The test runs itself, and with it everything that it starts, below
@@ -147,8 +174,9 @@ fn program(room: &Scratch, target: &str, emulator: &str) -> PathBuf {
 
 /// The file itself.
 fn built(target: &str) -> PathBuf {
-    let file = root().join("target/cross/out").join(format!("tidelock-{target}"));
-    assert!(file.exists(), "there is no {}: `tests/run cross {target}` builds it first", file.display());
+    let file =
+        root().join("target/cross/out").join(format!("tidelock-{}", target.replace("server_", "server-")));
+    assert!(file.exists(), "there is no {}: `tests/run cross` builds it first", file.display());
     file
 }
 
