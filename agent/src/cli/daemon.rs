@@ -75,7 +75,7 @@ fn until_joined(paths: &Paths, config: Option<&Path>) -> Result<Woken, Failure> 
 /// Serves a device that is part of a fleet.
 fn serve(mut session: Session) -> Result<Status, Failure> {
     // A device that cannot believe anything is told so at once, not after the first sleep.
-    drop(Publisher::peek(&session.site)?);
+    let rhythm = Rhythm::begin(&session.site, &Publisher::peek(&session.site)?);
     session.site.process = Process::Daemon { since: clock::since_boot() };
     disk::create_directories(&session.site.paths.journal())?;
     session.wake.watch(&session.site.paths.journal());
@@ -88,7 +88,6 @@ fn serve(mut session: Session) -> Result<Status, Failure> {
         site.settings.connection.url
     );
     metrics::serve(site);
-    let rhythm = Rhythm::begin(site);
     notify::ready();
     let (memories, why) = (Memories::default(), Why::default());
     let mut daemon = Daemon { session: &session, memories, http: None, rhythm, why };

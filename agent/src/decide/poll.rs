@@ -34,10 +34,22 @@ pub fn seed(id: &str) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// How long to wait before the first poll of this boot: a place in the interval that is the device's own, so that
-/// devices that get power at the same moment do not ask at the same moment.
-pub fn first(every: Duration, device: u64) -> Duration {
-    share(every, device)
+/// What a device knows when its daemon begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knows {
+    /// What its environment wants, from a poll before.
+    Wish,
+    /// Nothing: it has just joined, and somebody stands before it.
+    Nothing,
+}
+
+/// How long to wait before the first poll of a process: a place in the interval that is the device's own, so that
+/// devices that get power at the same moment do not ask at the same moment; not at all where nothing is known yet.
+pub fn first(every: Duration, device: u64, knows: Knows) -> Duration {
+    match knows {
+        Knows::Wish => share(every, device),
+        Knows::Nothing => Duration::ZERO,
+    }
 }
 
 /// How long to wait from now (`boot` is the time since the machine booted) until the next poll.
@@ -105,11 +117,13 @@ mod tests {
     fn devices_that_boot_together_spread_over_the_interval() {
         let mut tenths = [0; 10];
         for device in devices() {
-            let tenth = first(EVERY, device).as_secs() / 30;
+            let tenth = first(EVERY, device, Knows::Wish).as_secs() / 30;
             tenths[usize::try_from(tenth).unwrap()] += 1;
         }
         assert!(tenths.iter().all(|count| (140..260).contains(count)), "{tenths:?}");
-        assert_eq!(first(EVERY, seed("a")), first(EVERY, seed("a")), "a place is kept");
+        let place = || first(EVERY, seed("a"), Knows::Wish);
+        assert_eq!(place(), place(), "a place is kept");
+        assert!(devices().all(|device| first(EVERY, device, Knows::Nothing).is_zero()));
     }
 
     #[test]
@@ -119,7 +133,7 @@ mod tests {
                 let wait = pause(Polled::Answered, EVERY, boot, device, 0);
                 assert!(wait >= EVERY / 2 && wait <= EVERY + EVERY / 2, "{wait:?}");
                 let into = (boot + wait).as_millis() % EVERY.as_millis();
-                assert_eq!(into, first(EVERY, device).as_millis());
+                assert_eq!(into, first(EVERY, device, Knows::Wish).as_millis());
                 let late = pause(Polled::Answered, EVERY, boot, device, u64::MAX);
                 assert!(late > wait && late <= wait + EVERY / 20);
             }
@@ -129,7 +143,7 @@ mod tests {
     #[test]
     fn half_an_interval_is_far_enough_from_the_last_poll() {
         for device in devices() {
-            let half_before = first(EVERY, device) + EVERY / 2;
+            let half_before = first(EVERY, device, Knows::Wish) + EVERY / 2;
             assert_eq!(pause(Polled::Answered, EVERY, half_before, device, 0), EVERY / 2);
         }
     }

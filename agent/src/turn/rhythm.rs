@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crate::decide::poll::{self, Polled};
+use super::Publisher;
+use crate::decide::poll::{self, Knows, Polled};
 use crate::io::clock;
 use crate::io::refresh::Failure;
 use crate::look::Site;
@@ -25,14 +26,16 @@ pub fn seed(id: &str) -> u64 {
 }
 
 impl Rhythm {
-    /// The first poll comes at a place in the interval that is the device's own.
-    pub fn begin(site: &Site) -> Self {
+    /// The first poll comes at a place in the interval that is the device's own, and at once where what the environment
+    /// wants was never heard.
+    pub fn begin(site: &Site, publisher: &Publisher) -> Self {
         let (every, seed) = (site.settings.poll, site.seed);
+        let knows = publisher.manifest().map_or(Knows::Nothing, |_| Knows::Wish);
         Self {
             every,
             seed,
             failures: 0,
-            next: clock::since_boot() + poll::first(every, seed),
+            next: clock::since_boot() + poll::first(every, seed, knows),
             answered: false,
         }
     }

@@ -20,7 +20,7 @@ fn blank(stage: &Stage, name: &str, place: &str) -> (Device, PathBuf) {
         boot.join("tidelock.toml"),
         format!(
             "url = \"{}\"\nenvironment = \"staging\"\nallow_root_apps = [\"web\"]\nheader_file = \"header\"\n\
-             poll = \"1s\"\n[labels]\nsite = \"north\"\n",
+             [labels]\nsite = \"north\"\n",
             stage.served.url()
         ),
     )
