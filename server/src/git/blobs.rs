@@ -12,6 +12,7 @@ const WHAT: &str = "read an object";
 const SILENCE: Duration = Duration::from_secs(120);
 
 /// A running `git cat-file --batch`; ended when dropped.
+#[derive(Debug)]
 pub struct Blobs {
     git: Git,
     child: Child,
@@ -19,6 +20,8 @@ pub struct Blobs {
     stdout: BufReader<Patient>,
     /// Bytes of the last object that nobody has read, its final newline included.
     unread: u64,
+    /// What comes next is not known.
+    has_failed: bool,
 }
 
 /// One blob being read: exactly [`Blob::size`] bytes.
@@ -35,7 +38,12 @@ impl Blobs {
             return Err(git.io(WHAT, io::Error::other("no pipes")));
         };
         let stdout = BufReader::with_capacity(128 * 1024, Patient(stdout));
-        Ok(Self { git: git.clone(), child, stdin, stdout, unread: 0 })
+        Ok(Self { git: git.clone(), child, stdin, stdout, unread: 0, has_failed: false })
+    }
+
+    /// Whether nothing more can be read from it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// The blob `id`, to be read.
@@ -47,7 +55,10 @@ impl Blobs {
         let mut fields = header.split(' ').skip(1);
         let size = match (fields.next(), fields.next().and_then(|size| size.parse::<u64>().ok())) {
             (Some("blob"), Some(size)) => size,
-            _ => return Err(self.git.unexpected(WHAT, header.as_bytes())),
+            _ => {
+                self.has_failed = true;
+                return Err(self.git.unexpected(WHAT, header.as_bytes()));
+            }
         };
         self.unread = size + 1;
         Ok(Blob { blobs: self, size, left: size })
@@ -88,6 +99,7 @@ impl Blobs {
 
     /// An error of the pipe, in git's own words when git ended.
     fn explain(&mut self, source: io::Error) -> Error {
+        self.has_failed = true;
         match source.kind() {
             io::ErrorKind::TimedOut => {
                 Error::TimedOut { what: WHAT, repository: self.git.label().to_owned(), limit: SILENCE }
@@ -121,8 +133,9 @@ impl Read for Blob<'_> {
             return Ok(0);
         }
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let n = self.blobs.stdout.read(&mut buffer[..most])?;
+        let n = self.blobs.stdout.read(&mut buffer[..most]).inspect_err(|_| self.blobs.has_failed = true)?;
         if n == 0 {
+            self.blobs.has_failed = true;
             let said = words_of(self.blobs.child.stderr.take());
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("git ended early: {said}")));
         }
@@ -134,6 +147,7 @@ impl Read for Blob<'_> {
 }
 
 /// The pipe from git, which must not be silent for longer than [`SILENCE`].
+#[derive(Debug)]
 struct Patient(ChildStdout);
 
 impl Read for Patient {

@@ -1,5 +1,6 @@
 //! A repository, local or fetched into a bare cache, and its commits.
 
+use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
@@ -45,6 +46,11 @@ pub struct Repository {
     pub(super) remote: Option<Remote>,
     /// Heads that branches do not have, but would.
     pretended: BTreeMap<String, ObjectId>,
+    /// Heads that were asked for.
+    heads: BTreeMap<String, Commit>,
+    /// What is known of two commits: environments of one branch ask the same. Commits never change.
+    relations: RefCell<BTreeMap<(ObjectId, ObjectId), Published>>,
+    blobs: RefCell<Option<Blobs>>,
 }
 
 #[derive(Debug)]
@@ -81,7 +87,7 @@ impl Repository {
             git_directory(path).ok_or_else(|| Error::NotARepository { source_text: source.to_owned() })?;
         let git = Git::at(&directory, source);
         git.ask("open the repository", &["rev-parse", "--git-dir"])?;
-        Ok(Self { git, remote: None, pretended: BTreeMap::new() })
+        Ok(Self::at(git, None))
     }
 
     fn remote(address: &str, cache: &Path) -> Result<Self, Error> {
@@ -92,7 +98,12 @@ impl Repository {
         // Harmless where it exists, and it mends a cache that was half made.
         git.ask("make its cache", &["init", "--quiet", "--bare"])?;
         let remote = Some(Remote { address: address.to_owned(), fetched: BTreeSet::new() });
-        Ok(Self { git, remote, pretended: BTreeMap::new() })
+        Ok(Self::at(git, remote))
+    }
+
+    fn at(git: Git, remote: Option<Remote>) -> Self {
+        let (pretended, heads, relations, blobs) = Default::default();
+        Self { git, remote, pretended, heads, relations, blobs }
     }
 
     /// The address of a repository that is fetched.
@@ -140,7 +151,8 @@ impl Repository {
         Ok(())
     }
 
-    /// The commit at the head of `branch`, fetched first if the repository is remote.
+    /// The commit at the head of `branch`, fetched first if the repository is remote; the same for as long as the repository
+    /// is open.
     ///
     /// # Errors
     /// No such branch, or git failed.
@@ -149,20 +161,18 @@ impl Repository {
             return Err(Error::NotABranch(branch.to_owned()));
         }
         if let Some(id) = self.pretended.get(branch) {
-            return self.commit(id.clone(), branch);
+            return self.commit(id.as_str(), branch);
         }
         self.fetch(branch)?;
-        let name = format!("refs/heads/{branch}^{{commit}}");
-        let found = self.git.run(
-            "find a branch",
-            &["rev-parse", "--verify", "--quiet", "--end-of-options", &name],
-            super::command::LOCAL,
-        )?;
-        if !found.status.success() {
-            return Err(self.no_branch(branch)?);
+        if let Some(known) = self.heads.get(branch) {
+            return Ok(known.clone());
         }
-        let id = self.object_id("find a branch", &found.stdout)?;
-        self.commit(id, branch)
+        let name = format!("refs/heads/{branch}");
+        match self.commit(&name, branch) {
+            Ok(commit) => Ok(self.heads.entry(branch.to_owned()).or_insert(commit).clone()),
+            Err(Error::Failed { .. }) if !self.holds(&name)? => Err(self.no_branch(branch)?),
+            Err(error) => Err(error),
+        }
     }
 
     /// What `head` means for an environment last published from `published`.
@@ -173,15 +183,21 @@ impl Repository {
         const WHAT: &str = "compare two commits";
         let Some(text) = published else { return Ok(Published::Never) };
         let Ok(old) = text.parse::<ObjectId>() else { return Ok(Published::Elsewhere(text.to_owned())) };
+        let both = (old.clone(), head.clone());
+        if let Some(known) = self.relations.borrow().get(&both) {
+            return Ok(known.clone());
+        }
         let args = ["merge-base", "--is-ancestor", old.as_str(), head.as_str()];
         let output = self.git.run(WHAT, &args, super::command::LOCAL)?;
-        match output.status.code() {
-            Some(0) => Ok(Published::Ancestor(old)),
+        let found = match output.status.code() {
+            Some(0) => Published::Ancestor(old),
             // 1: not an ancestor. 128: an object is missing; the head's are all there, so it is the old commit.
-            Some(1) => Ok(Published::Elsewhere(text.to_owned())),
-            Some(128) if !self.holds(&old)? => Ok(Published::Elsewhere(text.to_owned())),
-            _ => Err(self.git.failed(WHAT, output.said)),
-        }
+            Some(1) => Published::Elsewhere(text.to_owned()),
+            Some(128) if !self.holds(&old)? => Published::Elsewhere(text.to_owned()),
+            _ => return Err(self.git.failed(WHAT, output.said)),
+        };
+        self.relations.borrow_mut().insert(both, found.clone());
+        Ok(found)
     }
 
     /// The commit `id`, when it is here; for one that no branch leads to any more.
@@ -189,8 +205,8 @@ impl Repository {
     /// # Errors
     /// Git failed.
     pub fn known_commit(&self, id: &str, branch: &str) -> Result<Option<Commit>, Error> {
-        match id.parse() {
-            Ok(id) if self.holds(&id)? => self.commit(id, branch).map(Some),
+        match id.parse::<ObjectId>() {
+            Ok(id) if self.holds(&id)? => self.commit(id.as_str(), branch).map(Some),
             _ => Ok(None),
         }
     }
@@ -254,15 +270,21 @@ impl Repository {
         self.listed(&["-r", "-t", id.as_str()])
     }
 
-    /// A reader of raw blobs.
+    /// The reader of raw blobs: one git for all that is read here, by one at a time.
     ///
     /// # Errors
     /// Git cannot be started.
-    pub fn blobs(&self) -> Result<Blobs, Error> {
-        Blobs::start(&self.git)
+    pub fn blobs(&self) -> Result<RefMut<'_, Blobs>, Error> {
+        let busy = || self.git.io("read an object", std::io::Error::other("another one is being read"));
+        let mut kept = self.blobs.try_borrow_mut().map_err(|_| busy())?;
+        if kept.as_ref().is_none_or(Blobs::has_failed) {
+            *kept = Some(Blobs::start(&self.git)?);
+        }
+        RefMut::filter_map(kept, Option::as_mut).map_err(|_| busy())
     }
 
-    fn commit(&self, id: ObjectId, branch: &str) -> Result<Commit, Error> {
+    /// The commit that `name` leads to.
+    fn commit(&self, name: &str, branch: &str) -> Result<Commit, Error> {
         const WHAT: &str = "read a commit";
         let args = [
             "log",
@@ -273,14 +295,16 @@ impl Repository {
             "--no-decorate",
             "--no-notes",
             "--encoding=UTF-8",
-            "--format=tformat:%an <%ae>%n%ct%n%s",
-            id.as_str(),
+            "--format=tformat:%H%n%an <%ae>%n%ct%n%s",
+            "--end-of-options",
+            &format!("{name}^{{commit}}"),
         ];
         let answer = self.git.ask(WHAT, &args)?;
         let text = String::from_utf8_lossy(&answer);
-        let mut lines = text.trim_end_matches(['\0', '\n']).splitn(3, '\n');
+        let mut lines = text.trim_end_matches(['\0', '\n']).splitn(4, '\n');
+        let id = lines.next().and_then(|id| id.parse().ok());
         let (author, time) = (lines.next(), lines.next().and_then(|time| time.parse().ok()));
-        let (Some(author), Some(time)) = (author, time) else {
+        let (Some(id), Some(author), Some(time)) = (id, author, time) else {
             return Err(self.git.unexpected(WHAT, &answer));
         };
         let subject = lines.next().unwrap_or_default();
@@ -293,8 +317,8 @@ impl Repository {
         })
     }
 
-    fn holds(&self, id: &ObjectId) -> Result<bool, Error> {
-        let commit = format!("{id}^{{commit}}");
+    fn holds(&self, name: impl fmt::Display) -> Result<bool, Error> {
+        let commit = format!("{name}^{{commit}}");
         let output =
             self.git.run("look for a commit", &["cat-file", "-e", &commit], super::command::LOCAL)?;
         Ok(output.status.success())

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use tidelock_protocol::desired::Desired;
 use tidelock_protocol::digest::Digest;
@@ -85,6 +88,16 @@ impl Published {
         Ok(published)
     }
 
+    /// Whether the file of the delegated role `name` was found to carry the signatures that `authority` asks for when it was
+    /// read, because the published targets ask for the same.
+    pub(super) fn is_signed_by(&self, name: &str, authority: &Authority<'_>) -> bool {
+        let delegations = self.targets.as_ref().and_then(|kept| kept.value.delegations.as_ref());
+        delegations.is_some_and(|Delegations { roles, keys }| {
+            let delegation = roles.iter().find(|delegation| delegation.name == name);
+            delegation.is_some_and(|delegation| Authority::delegated(delegation, keys).asks_for(authority))
+        })
+    }
+
     /// The version that the next file of `role` gets: above the published one and above any that a crash left over.
     pub fn next_version(&self, role: &str) -> u64 {
         let named = match role {
@@ -115,25 +128,60 @@ impl Reading<'_> {
         let targets: Kept<Targets> = self.named("targets", snapshot.value.meta.get("targets.json"))?;
         self.check("targets", &path("targets", targets.value.version()), &targets.bytes)?;
         if let Some(delegations) = &targets.value.delegations {
-            for delegation in &delegations.roles {
-                let name = &delegation.name;
-                // A role that is delegated and never was signed: its owners' signatures are still owed.
-                let Some(named) = snapshot.value.meta.get(&format!("{name}.json")) else { continue };
-                if let Some(kept) = self.unchanged(delegations, delegation, named) {
-                    published.delegated.insert(name.clone(), kept.clone());
-                    continue;
-                }
-                let role: Kept<Targets> = self.named(name, Some(named))?;
-                if !Authority::delegated(delegation, &delegations.keys).is_met_by(&role.bytes) {
-                    return Err(damaged(&path(name, role.value.version()), "too few of its keys signed it"));
-                }
-                published.delegated.insert(name.clone(), role);
-            }
+            published.delegated = self.delegated(delegations, &snapshot.value)?;
         }
         published.timestamp = Some(timestamp);
         published.snapshot = Some(snapshot);
         published.targets = Some(targets);
         Ok(())
+    }
+
+    /// The delegated roles that the snapshot names. A role that is delegated and never was signed is none of them: its
+    /// owners' signatures are still owed.
+    ///
+    /// They are shared out over the processors: a fleet has hundreds, and checking signatures is most of the work.
+    fn delegated(
+        &self,
+        delegations: &Delegations,
+        snapshot: &Snapshot,
+    ) -> Result<BTreeMap<String, Kept<Targets>>, Error> {
+        let meta = |role: &Delegation| snapshot.meta.get(&format!("{}.json", role.name));
+        let roles = delegations.roles.iter();
+        let named: Vec<_> = roles.filter_map(|role| Some((role, meta(role)?))).collect();
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let read = |part: &[(&Delegation, &MetaFile)]| {
+            let role = |(role, named): &(&Delegation, &MetaFile)| {
+                Ok((role.name.clone(), self.role(delegations, role, named)?))
+            };
+            part.iter().map(role).collect::<Result<Vec<_>, Error>>()
+        };
+        let parts = thread::scope(|scope| {
+            let share = named.len().div_ceil(processors).max(1);
+            let parts: Vec<_> = named.chunks(share).map(|part| scope.spawn(|| read(part))).collect();
+            let parts =
+                parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            parts.collect::<Result<Vec<_>, Error>>()
+        });
+        Ok(parts?.into_iter().flatten().collect())
+    }
+
+    /// One delegated role, as it was read before or from its file.
+    fn role(
+        &self,
+        delegations: &Delegations,
+        delegation: &Delegation,
+        named: &MetaFile,
+    ) -> Result<Kept<Targets>, Error> {
+        if let Some(kept) = self.unchanged(delegations, delegation, named) {
+            return Ok(kept.clone());
+        }
+        let name = &delegation.name;
+        let role: Kept<Targets> = self.named(name, Some(named))?;
+        if Authority::delegated(delegation, &delegations.keys).is_met_by(&role.bytes) {
+            return Ok(role);
+        }
+        let path = self.metadata.join(format!("{}.{name}.json", role.value.version()));
+        Err(damaged(&path, "too few of its keys signed it"))
     }
 
     /// A role that was read before, of the same keys and with the same bytes.

@@ -38,6 +38,12 @@ impl<'a> Authority<'a> {
         (found, enough)
     }
 
+    /// Whether the same signatures of the same keys meet both.
+    pub(super) fn asks_for(&self, same: &Authority<'_>) -> bool {
+        (self.keyids, self.threshold) == (same.keyids, same.threshold)
+            && self.keyids.iter().all(|id| self.keys.get(id) == same.keys.get(id))
+    }
+
     /// Whether the file `bytes` carries enough signatures: distinct keys, however they are spelled.
     pub(super) fn is_met_by(&self, bytes: &[u8]) -> bool {
         let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(bytes) else { return false };

@@ -21,7 +21,9 @@ mod watch;
 mod wishes;
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::thread;
 
 use tidelock_protocol::desired::{Desired, FORMAT, Source};
 use tidelock_protocol::digest::Digest;
@@ -38,7 +40,7 @@ pub use watch::{News, Said, Wake, watch};
 use crate::bundle;
 use crate::config::Problems;
 use crate::git::{Repository, Signers};
-use crate::look::{Seen, look};
+use crate::look::{Seen, Trouble, look};
 use crate::publish::{self, Directory, Effect, Input, Known, Lock, PendingFiles, Plan, Registrations};
 use audit::Audit;
 use handed::HandedIn;
@@ -152,14 +154,14 @@ fn decide(
     lock: &Lock,
 ) -> Result<Decided, Error> {
     directory.clear(lock)?;
-    let seen = look(&settings.keys, &settings.out)?;
+    let (seen, repository) = looked(settings, last);
+    let seen = seen?;
     let now = seen.clock.now;
     if settings.require_sync && !seen.clock.is_synchronised {
         return Err(Error::ClockUnsynchronised { now });
     }
     publish::check_clock(&seen.published, now)?;
-    let mut repository = Repository::open(&settings.fleet, &settings.state.join("git"))?;
-    last.map_or(Ok(()), |last| last.pin(&mut repository))?;
+    let mut repository = repository?;
     let waiting = PendingFiles::of(&settings.state).commits(&seen.keyring)?;
     let mut problems = Problems::default();
     let Some(views) = Views::read(&mut repository, settings, &seen.published, &waiting, &mut problems)?
@@ -193,6 +195,22 @@ fn decide(
     };
     let plan = publish::plan(&input)?;
     Ok(Decided { seen, views, trees, registrations, handed, held, plan })
+}
+
+/// Looks at what is published and, meanwhile, asks the fleet repository for its head, which may have to be fetched.
+fn looked(settings: &Settings, last: Option<&Last>) -> (Result<Seen, Trouble>, Result<Repository, Error>) {
+    thread::scope(|scope| {
+        let seen = scope.spawn(|| look(&settings.keys, &settings.out));
+        let repository = opened(settings, last);
+        (seen.join().unwrap_or_else(|panic| resume_unwind(panic)), repository)
+    })
+}
+
+fn opened(settings: &Settings, last: Option<&Last>) -> Result<Repository, Error> {
+    let mut repository = Repository::open(&settings.fleet, &settings.state.join("git"))?;
+    last.map_or(Ok(()), |last| last.pin(&mut repository))?;
+    repository.head(&settings.branch)?;
+    Ok(repository)
 }
 
 /// What each environment wants, as the wire says it; the serial is set by `publish`.

@@ -141,6 +141,11 @@ impl Draft<'_> {
         }
     }
 
+    /// Whether the published file of `role` carries the signatures that `authority` asks for.
+    fn is_whole(&self, role: &str, authority: &Authority<'_>, bytes: &[u8]) -> bool {
+        self.input.published.is_signed_by(role, authority) || authority.is_met_by(bytes)
+    }
+
     fn can_sign(&self, authority: &Authority<'_>) -> bool {
         authority.signers(self.input.keyring).1
     }

@@ -59,7 +59,7 @@ impl Draft<'_> {
     ) -> Result<Option<Settled<T>>, Error> {
         let Ask { role, authority, old, kept, is_same, life, resign } = ask;
         let now = self.input.now;
-        let good = kept.filter(|kept| *is_same && authority.is_met_by(&kept.bytes));
+        let good = kept.filter(|kept| *is_same && self.is_whole(role, authority, &kept.bytes));
         let keep = |kept: &Kept<T>, is_current| Settled {
             value: kept.value.clone(),
             bytes: kept.bytes.clone(),

@@ -9,6 +9,7 @@ use tidelock_protocol::roles::{
 };
 
 use super::super::Error;
+use super::super::published::Kept;
 use super::super::sign::{self, Authority};
 use super::Draft;
 use super::settle::{Ask, Settled};
@@ -94,9 +95,9 @@ impl Draft<'_> {
             let by_id = rule.by_id();
             let authority = Authority::delegated(&delegation, &by_id);
             let kept = published.delegated.get(&name);
-            let is_whole =
-                kept.is_none_or(|kept| authority.is_met_by(&kept.bytes)) || self.can_sign(&authority);
-            match known.filter(|_| !is_whole) {
+            let is_whole = |kept: &Kept<Targets>| self.is_whole(&name, &authority, &kept.bytes);
+            let will_be = self.can_sign(&authority) || kept.is_none_or(is_whole);
+            match known.filter(|_| !will_be) {
                 Some(known) => {
                     self.missing(&name, &authority);
                     roles.insert(name, known.clone());
