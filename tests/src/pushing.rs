@@ -3,6 +3,7 @@
 //! Never here: what is expected of them.
 
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -116,13 +117,16 @@ impl Stage {
     }
 
     /// Sends a request by hand; status and body.
-    pub fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
+    pub fn ask(&self, method: &str, path: &str, token: &str, body: impl AsRef<[u8]>) -> (u16, String) {
         let mut client = Client::connect(self.address, None).unwrap();
-        let length = body.len();
+        let length = body.as_ref().len();
         let head = format!(
-            "{method} /api/v1/{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} /api/v1/{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n"
         );
-        let answer = client.send(&head).unwrap();
+        client.write_all(head.as_bytes()).unwrap();
+        // A server that will not have it may answer and close before it has it all.
+        let _ = client.write_all(body.as_ref());
+        let answer = client.send("").unwrap();
         (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
     }
 }

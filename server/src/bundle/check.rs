@@ -3,17 +3,16 @@
 
 use std::io::{self, Read};
 
-use flate2::{Crc, Decompress, FlushDecompress, Status};
+use flate2::Crc;
 use tar::{Archive, EntryType};
 use tidelock_protocol::digest::{Digest, Hasher};
-use tidelock_protocol::index::{
-    BUNDLE_HEAD, Block, Blocks, Contents, DEFLATE_END, Listing, Summary, bundle_tail,
-};
+use tidelock_protocol::index::{BUNDLE_HEAD, Block, Blocks, Contents, Listing, Summary, bundle_tail};
 use tidelock_protocol::layout::{Layout, content_length};
 use tidelock_protocol::tree::{Entry, Kind};
 
 use super::Error;
 use super::compare::inflated;
+use super::inflate::{Inflate, invalid, length};
 
 /// Checks that `bundle` (a `.tar.gz`, from its first byte) is what `index` (as served) says, that its tree digest is
 /// `tree`, and gives the sums.
@@ -33,7 +32,7 @@ pub fn check(index: &[u8], bundle: impl Read, tree: &Digest) -> Result<Summary, 
     let mut stream = TarStream {
         bundle,
         blocks,
-        inflate: Decompress::new(false),
+        inflate: Inflate::default(),
         raw: Vec::new(),
         at: 0,
         crc: Crc::new(),
@@ -140,7 +139,7 @@ fn seen(found: &mut tar::Entry<'_, impl Read>) -> Result<Facts, Error> {
 struct TarStream<'a, R> {
     bundle: R,
     blocks: Blocks<&'a [u8]>,
-    inflate: Decompress,
+    inflate: Inflate,
     raw: Vec<u8>,
     at: usize,
     crc: Crc,
@@ -165,35 +164,12 @@ impl<R: Read> TarStream<'_, R> {
     }
 
     fn take(&mut self, block: &Block) -> io::Result<()> {
-        let length =
-            |range: &std::ops::Range<u64>| usize::try_from(range.end - range.start).map_err(io::Error::other);
         let mut bytes = vec![0; length(&block.bytes)?];
         self.bundle.read_exact(&mut bytes)?;
-        if Digest::of(&bytes) != block.sha256 {
-            return Err(invalid("a block has another digest"));
-        }
-        let raw_length = length(&block.raw)?;
-        self.raw.clear();
-        self.raw.reserve_exact(raw_length + 1);
-        self.inflate.reset(false);
-        self.inflate
-            .decompress_vec(&bytes, &mut self.raw, FlushDecompress::None)
-            .map_err(io::Error::other)?;
-        let whole = self.raw.len() == raw_length && self.inflate.total_in() == bytes.len() as u64;
-        let status = self.inflate.decompress_vec(&DEFLATE_END, &mut self.raw, FlushDecompress::Finish);
-        if !whole || status.map_err(io::Error::other)? != Status::StreamEnd || self.raw.len() != raw_length {
-            return Err(invalid("a block does not inflate alone to its raw length"));
-        }
-        if block.raw_sha256.is_some_and(|digest| digest != Digest::of(&self.raw)) {
-            return Err(invalid("a block has another raw digest"));
-        }
+        self.inflate.open(block, &bytes, &mut self.raw)?;
         self.crc.update(&self.raw);
         Ok(())
     }
-}
-
-fn invalid(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 impl<R: Read> Read for TarStream<'_, R> {

@@ -7,7 +7,11 @@ mod compare;
 mod compress;
 mod earlier;
 mod header;
+mod inflate;
 mod pack;
+mod parts;
+mod patch;
+mod template;
 
 use std::io;
 
@@ -18,7 +22,11 @@ pub use check::check;
 pub use compare::{Cost, blocks, compare, inflated};
 pub use compress::COMPRESSOR;
 pub use earlier::Earlier;
+pub use inflate::Inflate;
 pub use pack::{Packed, Packer};
+pub use parts::{MADE, PARTS_BYTES, Part, Parts, PartsWriter};
+pub use patch::{patch, patched, served};
+pub use template::{Making, Slot, Template, Templates};
 
 /// Why a bundle was not made, or must not be signed.
 #[derive(Debug, thiserror::Error)]

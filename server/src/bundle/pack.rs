@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
 use fastcdc::v2020::FastCDC;
-use flate2::{Compression, Crc, GzBuilder};
+use flate2::Crc;
 use tidelock_protocol::digest::{Digest, Hasher};
 use tidelock_protocol::index::{self, BUNDLE_HEAD, Block, Writer, bundle_tail};
 use tidelock_protocol::layout::{self, END};
@@ -17,6 +17,7 @@ use tidelock_protocol::tree::{Entry, File, Kind, Mode, TreePath};
 use super::compress::{Compressed, Compressors, Raw};
 use super::earlier::{Earlier, Parts, is_large};
 use super::header::head;
+use super::patch::served;
 use super::{COMPRESSOR, Error};
 
 /// A shared block is closed before an entry that would make it longer; a file above this has blocks of its own.
@@ -155,8 +156,7 @@ impl<W: Write> Packer<W> {
         self.write(&bundle_tail(self.crc.sum(), self.crc.amount()))?;
         self.output.flush().map_err(Error::Write)?;
         let (text, tree) = self.index.finish().map_err(Error::Tree)?;
-        let mut gzip = GzBuilder::new().operating_system(3).write(Vec::new(), Compression::new(9));
-        let index = gzip.write_all(text.as_bytes()).and_then(|()| gzip.finish()).map_err(Error::Write)?;
+        let index = served(text.as_bytes())?;
         if index.len() as u64 > INDEX_BYTES {
             let error = index::Error::Limit { what: "bytes as served", limit: INDEX_BYTES };
             return Err(Error::Tree(error));

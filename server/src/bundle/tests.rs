@@ -389,3 +389,130 @@ fn a_head_is_as_long_as_the_layout_says_and_a_stranger_reads_it() {
         }
     }
 }
+
+/// The compressed bytes of each block.
+fn bytes_of<'a>(block: &index::Block, bundle: &'a [u8]) -> &'a [u8] {
+    let at = |at: u64| usize::try_from(at).unwrap();
+    &bundle[at(block.bytes.start)..at(block.bytes.end)]
+}
+
+#[test]
+fn a_shared_block_is_made_anew_of_its_index_and_the_contents_of_its_files() {
+    for (what, tree) in changes() {
+        let (packed, bundle) = pack(&tree, usize::MAX);
+        let text = inflated(&packed.index).unwrap();
+        let paths: Vec<&String> = tree.keys().collect();
+        let (mut templates, mut making, mut made) =
+            (Templates::of(&text).unwrap(), Making::default(), Vec::new());
+        let all = blocks(&packed.index).unwrap();
+        for (number, block) in (0..).zip(&all) {
+            if block.raw_sha256.is_some() {
+                continue;
+            }
+            let Template { mut raw, files } = templates.template(number).unwrap();
+            for Slot { ordinal, sha256, within } in files {
+                let Node::File(_, bytes) = &tree[paths[usize::try_from(ordinal).unwrap()]] else {
+                    panic!("{what}: {ordinal} is no file")
+                };
+                assert_eq!(sha256, Digest::of(bytes), "{what}");
+                raw[within].copy_from_slice(bytes);
+            }
+            made.extend(making.push(number, raw).unwrap());
+        }
+        while let Some(one) = making.next_block().unwrap() {
+            made.push(one);
+        }
+        assert_eq!(made.len(), all.iter().filter(|block| block.raw_sha256.is_none()).count(), "{what}");
+        for (number, bytes) in made {
+            assert!(bytes == bytes_of(&all[usize::try_from(number).unwrap()], &bundle), "{what}: {number}");
+        }
+    }
+}
+
+#[test]
+fn a_template_is_had_once_in_order_and_of_shared_blocks_alone() {
+    let (packed, _) = pack(&sample(), usize::MAX);
+    let text = inflated(&packed.index).unwrap();
+    let blocks = blocks(&packed.index).unwrap();
+    let piece = blocks.iter().position(|block| block.raw_sha256.is_some()).unwrap() as u64;
+    let mut templates = Templates::of(&text).unwrap();
+    assert!(templates.template(piece).is_err(), "a piece of one file has none");
+    assert!(templates.template(piece).is_err(), "and none comes again");
+    assert!(templates.template(0).is_err(), "nor one before it");
+    assert!(Templates::of(&text).unwrap().template(blocks.len() as u64).is_err());
+    let last = Templates::of(&text).unwrap().template(blocks.len() as u64 - 1).unwrap();
+    assert!(last.raw.ends_with(&[0; 1024]));
+}
+
+#[test]
+fn a_block_is_inflated_only_when_it_has_its_digest() {
+    let (packed, bundle) = pack(&sample(), usize::MAX);
+    let block = &blocks(&packed.index).unwrap()[0];
+    let bytes = bytes_of(block, &bundle);
+    let (mut inflate, mut raw) = (Inflate::default(), b"before".to_vec());
+    let mut damaged = bytes.to_vec();
+    damaged[9] ^= 1;
+    for bad in [&damaged[..], &bytes[..bytes.len() - 1], b""] {
+        assert!(inflate.open(block, bad, &mut raw).is_err());
+        assert_eq!(raw, b"before", "nothing was inflated");
+    }
+    // With its digest, and another length than the index says: not a byte more than that.
+    let short = index::Block { raw: 0..100, ..block.clone() };
+    assert!(inflate.open(&short, bytes, &mut raw).is_err());
+    assert!(raw.len() <= 101);
+    inflate.open(block, bytes, &mut raw).unwrap();
+    assert_eq!(raw.len() as u64, block.raw.end - block.raw.start);
+}
+
+#[test]
+fn parts_are_read_as_they_were_written_and_nothing_else_is() {
+    let mut writer = PartsWriter::default();
+    for (part, bytes) in [
+        (Part::Block(7), &b"block 1\n"[..]),
+        (Part::Files(8), b""),
+        (Part::File(140), b"\n\n"),
+        (Part::File(141), b"x"),
+        (Part::Files(9), b""),
+    ] {
+        writer.add(part, bytes).unwrap();
+    }
+    let stream = writer.finish().unwrap();
+    let mut parts = Parts::of(&stream);
+    let mut bytes = [0; 8];
+    assert_eq!(parts.next_part().unwrap(), Some(Part::Block(7)));
+    parts.fill(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"block 1\n");
+    assert_eq!(parts.next_part().unwrap(), Some(Part::Files(8)));
+    assert_eq!(parts.file().unwrap(), Some(140));
+    parts.fill(&mut bytes[..2]).unwrap();
+    assert_eq!(parts.file().unwrap(), Some(141));
+    parts.fill(&mut bytes[..1]).unwrap();
+    assert_eq!(parts.file().unwrap(), None);
+    assert_eq!(parts.next_part().unwrap(), Some(Part::Files(9)));
+    assert!((parts.file().unwrap(), parts.next_part().unwrap()) == (None, None));
+    for bad in [
+        "block\n",
+        "block x\n",
+        "block -1\n",
+        "block 1",
+        "blocks 1\n",
+        " \n",
+        "\n",
+        "block 99999999999999999999\n",
+    ] {
+        assert!(Parts::of(&served(bad.as_bytes()).unwrap()).next_part().is_err(), "{bad:?}");
+    }
+    assert!(Parts::of(b"block 1\n").next_part().is_err(), "it is not compressed");
+    let long = served(&[b'9'; 100]).unwrap();
+    assert!(Parts::of(&long).next_part().is_err());
+    let cut = served(b"block 1\nabc").unwrap();
+    let mut parts = Parts::of(&cut);
+    parts.next_part().unwrap();
+    assert!(parts.fill(&mut bytes).is_err(), "what is announced must come");
+    // A bomb gives no more than the limit.
+    let bomb = served(&"files 1\n".repeat(4 << 20).into_bytes()).unwrap();
+    let mut parts = Parts::of(&bomb);
+    let most = usize::try_from(PARTS_BYTES).unwrap() / 8;
+    assert!((0..most).all(|_| parts.next_part().is_ok_and(|part| part == Some(Part::Files(1)))));
+    assert!(parts.next_part().is_err());
+}

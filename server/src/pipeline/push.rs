@@ -10,7 +10,7 @@ use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::{AppName, EnvironmentName, Platform, Version};
 
 use super::http::Server;
-use super::parcel::Parcel;
+use super::parcel::{Basis, Parcel};
 use super::sign::Signer;
 use super::{Error, failed};
 use crate::bundle::{Earlier, Packed};
@@ -18,8 +18,9 @@ use crate::publish::{Content, Extra, Registration, Stored};
 
 /// Tries of a request that did not get through, and of a role that was based on an old version.
 pub(super) const TRIES: u32 = 5;
-/// What the server says when it holds no such upload.
+/// What the server says when it holds no such upload, and when it holds not all of it.
 const BEGIN_AGAIN: &str = "begin it with its index";
+const LACKING: &str = "are still lacking";
 /// Longest pause between two questions whether something is done; the first are shorter.
 const PAUSE: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
@@ -145,7 +146,8 @@ pub fn push(
     let until = Instant::now() + pushing.timeout;
     std::fs::create_dir_all(scratch).map_err(failed("make the directory", scratch))?;
     let known = registered(server, app, version)?;
-    let mut parcel = Parcel::pack(&pushing.path, scratch, earlier(server, pushing, &known))?;
+    let (earlier, basis) = earlier(server, pushing, &known);
+    let mut parcel = Parcel::pack(&pushing.path, scratch, earlier, basis)?;
     let Packed { tree, length, .. } = parcel.packed;
     tell(Progress::Packed(length));
     let known_build = known.platforms.get(platform.as_str());
@@ -165,14 +167,17 @@ pub fn push(
     Ok(Done { tree, builds: known.platforms, sent, was_known, environment })
 }
 
-/// What the server holds already of this app. A signer names the digest of the whole bundle, so it packs the whole.
-fn earlier(server: &Server, pushing: &Pushing, known: &Registered) -> Earlier {
-    let file = known.newest.get(pushing.platform.as_str()).filter(|_| pushing.signer.is_none());
-    // What cannot be had is packed anew.
+/// What the server holds already of this app, and its index. A signer names the digest of the whole bundle, so it packs
+/// the whole.
+fn earlier(server: &Server, pushing: &Pushing, known: &Registered) -> (Earlier, Option<Basis>) {
+    // What cannot be had is packed anew, and sent whole.
+    let file = known.newest.get(pushing.platform.as_str());
     let index = file.and_then(|file| server.file(&format!("targets/{file}")).ok()?);
     let index =
         index.filter(|index| file.is_some_and(|file| file.starts_with(&Digest::of(index).to_string())));
-    index.and_then(|index| Earlier::of(&index).ok()).unwrap_or_default()
+    let Some(index) = index else { return (Earlier::default(), None) };
+    let earlier = if pushing.signer.is_none() { Earlier::of(&index).ok() } else { None };
+    (earlier.unwrap_or_default(), Basis::of(&index))
 }
 
 fn registered(server: &Server, app: &AppName, version: &Version) -> Result<Registered, Error> {
@@ -204,6 +209,7 @@ fn register(
             Ok(HandedIn { id: None, .. }) => return Ok(sent),
             Ok(HandedIn { id: Some(id), .. }) => registering(server, pushing, id, until)?,
             Err(Error::Answered { status: 404 | 409, said, .. }) => Some(said),
+            Err(Error::Answered { status: 400, said, .. }) if said.contains(LACKING) => Some(said),
             Err(error) => return Err(error),
         };
         match refused {
@@ -212,8 +218,11 @@ fn register(
             Some(why) if why.contains("based on an old version") && pushing.signer.is_some() => {
                 next = registered(server, app, version)?.next_role;
             }
-            // Somebody else's release of the same tree was published, and the upload of both is gone.
-            Some(why) if why.contains(BEGIN_AGAIN) => sent += parcel.upload(server, app, tell)?,
+            // Somebody else's release of the same tree was published, and the upload of both is gone; or the server stopped
+            // hard, and its disk lost something.
+            Some(why) if why.contains(BEGIN_AGAIN) || why.contains(LACKING) => {
+                sent += parcel.upload(server, app, tell)?
+            }
             Some(why) => return Err(Error::Refused(why)),
         }
     }

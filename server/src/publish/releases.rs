@@ -190,6 +190,11 @@ impl Known {
         newest
     }
 
+    /// The build of an app whose index, as served, has this digest.
+    pub fn index(&self, app: &AppName, sha256: &Digest) -> Option<&Registered> {
+        self.all.iter().find(|known| known.app == *app && known.stored.index.sha256 == *sha256)
+    }
+
     /// A build made from `source`, whichever app's it is: its files need not be made again.
     pub fn source(&self, source: &str) -> Option<&Registered> {
         self.all.iter().find(|known| known.source == source)

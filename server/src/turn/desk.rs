@@ -137,7 +137,29 @@ impl Desk {
     /// As [`Uploads::begin`], and an app that takes no releases.
     pub fn begin(&self, app: &AppName, digest: &Digest, index: &[u8]) -> Result<Lacking, Refused> {
         self.takes(app)?;
-        Ok(self.uploads().begin(app, digest, index)?)
+        Ok(self.uploads().begin(&self.known()?, app, digest, index)?)
+    }
+
+    /// Begins an upload whose index is told by that of a registered release.
+    ///
+    /// # Errors
+    /// As [`Uploads::begin_from`], and an app that takes no releases.
+    pub fn begin_from(
+        &self,
+        app: &AppName,
+        of: (&Digest, &Digest),
+        patch: &[u8],
+    ) -> Result<Lacking, Refused> {
+        self.takes(app)?;
+        Ok(self.uploads().begin_from(&self.known()?, app, of, patch)?)
+    }
+
+    /// Takes parts of an upload.
+    ///
+    /// # Errors
+    /// As [`Uploads::parts`].
+    pub fn parts(&self, app: &AppName, digest: &Digest, bytes: &[u8]) -> Result<u64, Refused> {
+        Ok(self.uploads().parts(&self.known()?, app, digest, bytes)?)
     }
 
     /// Takes blocks of an upload.
@@ -305,6 +327,10 @@ impl Desk {
     fn board(&self) -> Result<Board, Refused> {
         let board = self.board.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         board.clone().ok_or(Refused::Early)
+    }
+
+    fn known(&self) -> Result<Known, Refused> {
+        Ok(Known::of(&Published::read(&self.out)?))
     }
 
     fn uploads(&self) -> Uploads {

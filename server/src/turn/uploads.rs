@@ -3,7 +3,10 @@
 //!
 //! Never here: who may upload (`web`), or whether a release is registered.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod held;
+mod parts;
+
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader};
 use std::ops::Range;
@@ -12,21 +15,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use tidelock_protocol::desired::IndexTarget;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::index::{BUNDLE_HEAD, Block, Contents};
 use tidelock_protocol::limits::INDEX_BYTES;
 use tidelock_protocol::names::AppName;
 
 use crate::bundle::{self, blocks, inflated};
-use crate::publish::{self, Directory, Known, Published};
+use crate::publish::{Directory, Known};
+use held::Held;
 
 /// Longest bundle that is taken.
 const BUNDLE_BYTES: u64 = 16 << 30;
 /// Most uploads that may be under way.
 const MOST: u64 = 256;
-/// Most published releases of an app in which blocks are looked for.
-const RELEASES: usize = 6;
 /// Uploads that nobody went on with for so long are forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(7 * 86_400);
 /// A bundle on its way, and once it was read back.
@@ -76,9 +77,12 @@ pub enum Error {
         /// How many.
         lacking: usize,
     },
-    /// The published directory.
-    #[error("cannot look at what is published")]
-    Published(#[from] publish::Error),
+    /// Nothing that can be told by it.
+    #[error("no release here has the index {0}")]
+    NoEarlier(Digest),
+    /// Parts that are none.
+    #[error("these are no parts of the bundle: {0}")]
+    Parts(String),
     /// The disk.
     #[error("cannot {what} {}", path.display())]
     Io {
@@ -103,6 +107,8 @@ pub struct Lacking {
     pub numbers: Vec<u64>,
     /// Their bytes.
     pub bytes: u64,
+    /// Files of lacking blocks that are here, by their places in the listing: such a block can be sent without them.
+    pub held: Vec<u64>,
 }
 
 /// A whole bundle.
@@ -133,7 +139,13 @@ impl Uploads {
     ///
     /// # Errors
     /// Not an index, not the one that was announced, or too much.
-    pub fn begin(&self, app: &AppName, digest: &Digest, index: &[u8]) -> Result<Lacking, Error> {
+    pub fn begin(
+        &self,
+        known: &Known,
+        app: &AppName,
+        digest: &Digest,
+        index: &[u8],
+    ) -> Result<Lacking, Error> {
         let found = Digest::of(index);
         if found != *digest {
             return Err(Error::Digest { what: "the index".into(), found, announced: *digest });
@@ -153,16 +165,17 @@ impl Uploads {
         let path = open.place.join("index");
         fs::write(&path, index).map_err(failed("write", &path))?;
         let Some(file) = open.growing(FlockOperation::LockShared)? else {
-            return Ok(open.told(Vec::new()));
+            return Ok(open.told(Vec::new(), Vec::new()));
         };
         file.set_len(open.length()).map_err(failed("make room in", &open.place))?;
         file.write_all_at(&BUNDLE_HEAD, 0).map_err(failed("write to", &open.place))?;
         let mut lacking = if is_new { (0..=open.count()).collect() } else { open.lacking(&file)? };
         if !lacking.is_empty() {
-            let taken = self.take_over(app, &open, &file, &lacking)?;
+            let taken = self.take_over(known, app, (&open, &file), &lacking)?;
             lacking.retain(|number| !taken.contains(number));
         }
-        Ok(open.told(lacking))
+        let held = self.files_here(known, app, &open, &lacking)?;
+        Ok(open.told(lacking, held))
     }
 
     /// Takes blocks that follow each other, the first of them with number `first`; how many.
@@ -259,40 +272,22 @@ impl Uploads {
     /// Copies what published releases of the app hold; the numbers of those blocks.
     fn take_over(
         &self,
+        known: &Known,
         app: &AppName,
-        open: &Open,
-        file: &File,
+        (open, file): (&Open, &File),
         lacking: &[u64],
     ) -> Result<BTreeSet<u64>, Error> {
+        let wanted: Vec<(u64, &Block)> =
+            lacking.iter().filter_map(|number| Some((*number, open.block(*number)?))).collect();
+        let digests = wanted.iter().map(|(_, block)| block.sha256).collect();
+        let held = Held::blocks(&Directory::at(&self.out), known, app, &digests);
         let mut taken = BTreeSet::new();
-        let published = Published::read(&self.out)?;
-        let known = Known::of(&published);
-        let directory = Directory::at(&self.out);
-        let mut wanted: BTreeMap<Digest, Vec<u64>> = BTreeMap::new();
-        for (number, block) in lacking.iter().filter_map(|number| Some((*number, open.block(*number)?))) {
-            wanted.entry(block.sha256).or_default().push(number);
-        }
-        let versions = known.versions(app).into_iter().take(RELEASES);
-        let builds = versions.flat_map(|version| known.version(app, version).into_values());
-        for stored in builds.map(|build| &build.stored) {
-            let path = |file: &IndexTarget| directory.target(&format!("{}.{}", file.sha256, file.name));
-            // A file that is damaged or gone holds nothing that could be taken over.
-            let Ok(index) = fs::read(path(&stored.index)) else { continue };
-            let (Ok(blocks), Ok(source)) = (blocks(&index), File::open(path(&stored.bundle))) else {
-                continue;
-            };
-            for block in blocks {
-                let Some(numbers) = wanted.get(&block.sha256) else { continue };
-                let mut bytes = vec![0; usize::try_from(block.bytes.end - block.bytes.start).unwrap_or(0)];
-                let read = source.read_exact_at(&mut bytes, block.bytes.start);
-                if read.is_err() || Digest::of(&bytes) != block.sha256 {
-                    continue;
-                }
-                for to in numbers.iter().filter_map(|number| open.range(*number)) {
-                    file.write_all_at(&bytes, to.start).map_err(failed("write to", &open.place))?;
-                }
-                taken.extend(wanted.remove(&block.sha256).into_iter().flatten());
-            }
+        for (number, block) in wanted {
+            let length = block.bytes.end - block.bytes.start;
+            let bytes = held.block(&block.sha256).filter(|bytes| bytes.len() as u64 == length);
+            let Some(bytes) = bytes else { continue };
+            file.write_all_at(&bytes, block.bytes.start).map_err(failed("write to", &open.place))?;
+            taken.insert(number);
         }
         Ok(taken)
     }
@@ -387,10 +382,10 @@ impl Open {
         Ok(lacking)
     }
 
-    fn told(&self, numbers: Vec<u64>) -> Lacking {
+    fn told(&self, numbers: Vec<u64>, held: Vec<u64>) -> Lacking {
         let ranges = numbers.iter().filter_map(|number| self.range(*number));
         let bytes = ranges.map(|range| range.end - range.start).sum();
-        Lacking { tree: self.tree, blocks: self.count(), bytes, numbers }
+        Lacking { tree: self.tree, blocks: self.count(), bytes, numbers, held }
     }
 }
 

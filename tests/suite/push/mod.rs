@@ -2,6 +2,7 @@
 
 mod attacks;
 mod owners;
+mod parts;
 mod pipelines;
 mod releases;
 mod signers;

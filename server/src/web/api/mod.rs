@@ -64,7 +64,9 @@ pub(super) fn router(desk: Desk) -> Router {
 fn operations() -> OpenApiRouter<Desk> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(begin))
+        .routes(routes!(begin_from))
         .routes(routes!(blocks))
+        .routes(routes!(parts))
         .routes(routes!(hand_in))
         .routes(routes!(handed))
         .routes(routes!(release))
@@ -127,6 +129,66 @@ async fn blocks(
         let first = asked::name::<u64>(&first)?;
         desk.admit(&token, Wants::HandIn(&app))?;
         let stored = desk.blocks(&digest, first, &body?)?;
+        Ok((StatusCode::OK, Stored { stored }))
+    })
+    .await
+}
+
+/// Begins an upload as its index does, where that is told by the index of a registered release of the app: gzip of lines,
+/// `FIRST COUNT` for lines of that text and `+LINE` for a new one.
+#[utoipa::path(
+    put, path = "/api/v1/apps/{app}/uploads/{index}/from/{earlier}", security(("token" = [])),
+    params(
+        ("app" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$"), ("index" = String, Path, pattern = "^[0-9a-f]{64}$", description = "SHA-256 of the index that comes of it, as served"),
+        ("earlier" = String, Path, pattern = "^[0-9a-f]{64}$", description = "SHA-256 of the index of the registered release, as served")
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, body = LackingAnswer), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 403, body = Problem), (status = 404, body = Problem), (status = 408, body = Problem),
+        (status = 413, body = Problem), (status = 503, body = Problem)
+    )
+)]
+async fn begin_from(
+    State(desk): State<Desk>,
+    Path((app, index, earlier)): Path<(String, String, String)>,
+    request: Request,
+) -> Response {
+    let token = token(&request);
+    let body = asked::body(&desk, request, usize::try_from(INDEX_BYTES).unwrap_or(usize::MAX)).await;
+    work(move || {
+        let app = asked::name::<AppName>(&app)?;
+        let (digest, earlier) = (asked::name::<Digest>(&index)?, asked::name::<Digest>(&earlier)?);
+        desk.admit(&token, Wants::HandIn(&app))?;
+        let lacking = desk.begin_from(&app, (&digest, &earlier), &body?)?;
+        Ok((StatusCode::OK, LackingAnswer::of(lacking)))
+    })
+    .await
+}
+
+/// Takes blocks, and shared blocks told by the files of them that are lacking: one gzip stream of lines, `block N` before
+/// the bytes of a block, `files N` before those files, `file ORDINAL` before the content of each.
+#[utoipa::path(
+    put, path = "/api/v1/apps/{app}/uploads/{index}/parts", security(("token" = [])),
+    params(("app" = String, Path, pattern = "^[a-z0-9][a-z0-9-]{0,62}$"), ("index" = String, Path, pattern = "^[0-9a-f]{64}$", description = "SHA-256 of the index that began the upload")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, body = Stored), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 403, body = Problem), (status = 404, body = Problem), (status = 408, body = Problem),
+        (status = 413, body = Problem), (status = 503, body = Problem)
+    )
+)]
+async fn parts(
+    State(desk): State<Desk>,
+    Path((app, index)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let token = token(&request);
+    let body = asked::body(&desk, request, BLOCKS_BYTES).await;
+    work(move || {
+        let (app, digest) = (asked::name::<AppName>(&app)?, asked::name::<Digest>(&index)?);
+        desk.admit(&token, Wants::HandIn(&app))?;
+        let stored = desk.parts(&app, &digest, &body?)?;
         Ok((StatusCode::OK, Stored { stored }))
     })
     .await

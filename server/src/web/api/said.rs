@@ -31,6 +31,9 @@ pub(super) struct LackingAnswer {
     lacking: Vec<[u64; 2]>,
     /// Their bytes.
     bytes: u64,
+    /// Files of those blocks that are here already, by their places in the listing, as ranges like `lacking`: such a block
+    /// can be sent as parts, without them.
+    held: Vec<[u64; 2]>,
 }
 
 /// How many pieces were taken.
@@ -192,10 +195,12 @@ impl From<Refused> for Failure {
         let status = match &refused {
             Refused::Token(Refusal::Scope { .. }) | Refused::Owner(_) => S::FORBIDDEN,
             Refused::Token(_) => S::UNAUTHORIZED,
-            Refused::Nowhere(_) | Refused::Upload(UploadError::Unknown(_)) => S::NOT_FOUND,
+            Refused::Nowhere(_) | Refused::Upload(UploadError::Unknown(_) | UploadError::NoEarlier(_)) => {
+                S::NOT_FOUND
+            }
             Refused::Conflict(_) => S::CONFLICT,
             Refused::Upload(UploadError::Limit { .. }) => S::PAYLOAD_TOO_LARGE,
-            Refused::Upload(UploadError::Io { .. } | UploadError::Published(_)) => S::INTERNAL_SERVER_ERROR,
+            Refused::Upload(UploadError::Io { .. }) => S::INTERNAL_SERVER_ERROR,
             Refused::Upload(_) => S::BAD_REQUEST,
             Refused::Early => S::SERVICE_UNAVAILABLE,
             Refused::Store(_) | Refused::Published(_) | Refused::State(_) => S::INTERNAL_SERVER_ERROR,
@@ -227,16 +232,21 @@ pub(super) fn failed(failure: &Failure) -> Response {
 
 impl LackingAnswer {
     pub(super) fn of(lacking: Lacking) -> Self {
-        let Lacking { tree, blocks, numbers, bytes } = lacking;
-        let mut ranges: Vec<[u64; 2]> = Vec::new();
-        for number in numbers {
-            match ranges.last_mut() {
-                Some([_, end]) if *end == number => *end += 1,
-                _ => ranges.push([number, number + 1]),
-            }
-        }
-        Self { tree: tree.to_string(), blocks, lacking: ranges, bytes }
+        let Lacking { tree, blocks, numbers, bytes, held } = lacking;
+        Self { tree: tree.to_string(), blocks, lacking: ranges(numbers), bytes, held: ranges(held) }
     }
+}
+
+/// Rising numbers as ranges: first, and the one after the last.
+fn ranges(numbers: Vec<u64>) -> Vec<[u64; 2]> {
+    let mut ranges: Vec<[u64; 2]> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some([_, end]) if *end == number => *end += 1,
+            _ => ranges.push([number, number + 1]),
+        }
+    }
+    ranges
 }
 
 impl Build {
