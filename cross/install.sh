@@ -107,6 +107,7 @@ uninstall() {
         # What is still in it is somebody else's.
         [ -n "$(ls -A "$root/usr/lib/tidelock")" ] || rmdir "$root/usr/lib/tidelock"
     fi
+    if [ "$init" = systemd ] && [ -z "$root" ]; then run systemctl daemon-reload; fi
     [ -n "$purge" ] || say "apps, releases and settings are left: --purge, or install again"
 }
 

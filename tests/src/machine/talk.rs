@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader, Error, ErrorKind, Result, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ impl Talk {
     }
 
     fn open(socket: &Path, patience: Duration) -> Result<Self> {
-        let stream = UnixStream::connect(socket)?;
+        let stream = connect(socket)?;
         stream.set_read_timeout(Some(patience))?;
         Ok(Self(BufReader::new(stream)))
     }
@@ -66,5 +66,18 @@ impl Talk {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         serde_json::from_str(&line).map_err(Error::other)
+    }
+}
+
+/// The name of a socket is there a moment before anybody listens.
+fn connect(socket: &Path) -> Result<UnixStream> {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        match UnixStream::connect(socket) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            connected => return connected,
+        }
     }
 }

@@ -14,21 +14,21 @@ use tidelock_tests::world::Ran;
 use super::rig::{VERSIONS, packages};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cross/install.sh");
-const ARCHIVE: &str = "tidelock-x86_64.tar.gz";
+pub(crate) const ARCHIVE: &str = "tidelock-x86_64.tar.gz";
 /// All that the script asks a system for, its checker of signatures aside.
 const TOOLS: &str = "sh id grep mktemp rm rmdir cat sed cut sha256sum tar gzip mkdir dirname cp chmod mv ln uname od tr \
                      head tail readlink";
 
 /// What is released, signed, served; and a directory to install into.
-struct Release {
+pub(crate) struct Release {
     scratch: Scratch,
-    url: String,
-    key: String,
+    pub(crate) url: String,
+    pub(crate) key: String,
     _served: Running,
 }
 
 impl Release {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let scratch = Scratch::new(name);
         let out = scratch.join("out");
         fs::create_dir_all(&out).unwrap();
@@ -46,7 +46,7 @@ impl Release {
         release
     }
 
-    fn out(&self, name: &str) -> PathBuf {
+    pub(crate) fn out(&self, name: &str) -> PathBuf {
         self.scratch.join("out").join(name)
     }
 
@@ -176,7 +176,7 @@ fn what_is_signed_is_installed_for_each_init_system_and_uninstalled_without_a_re
 type Forgery = (&'static str, fn(&Release), &'static str);
 const WRONG: &str = "is wrong: nothing was installed";
 const OTHER: &str = "is not the file that was signed";
-const SIGNED: [&str; 3] = [ARCHIVE, "SHA256SUMS", "SHA256SUMS.minisig"];
+pub(crate) const SIGNED: [&str; 3] = [ARCHIVE, "SHA256SUMS", "SHA256SUMS.minisig"];
 const FORGERIES: [Forgery; 7] = [
     ("another archive", put_another, OTHER),
     (

@@ -3,7 +3,7 @@
 //!
 //! Nothing boots here: what systemd does with them is the virtual machine's.
 
-mod installer;
+pub(crate) mod installer;
 pub(crate) mod rig;
 
 use rig::{Root, VERSIONS, files, packages, told};

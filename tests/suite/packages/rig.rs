@@ -143,6 +143,7 @@ fn clean() -> PathBuf {
 }
 
 /// Both packages in both versions, of the programs as they are: `cross/package` makes them as it does of what is released.
+/// The agent is the small and fast one, since the virtual machine installs it too.
 pub(crate) fn packages() -> PathBuf {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     let make = || {
@@ -151,7 +152,7 @@ pub(crate) fn packages() -> PathBuf {
         for version in VERSIONS {
             let place = made.join(version);
             fs::create_dir_all(&place).unwrap();
-            for (name, ours) in [("tidelock", Ours::Agent), ("tidelock-server", Ours::Server)] {
+            for (name, ours) in [("tidelock", Ours::AgentAsShipped), ("tidelock-server", Ours::Server)] {
                 let to = place.join(format!("{name}-x86_64"));
                 run("strip", &["-o", to.to_str().unwrap(), ours.path().to_str().unwrap()]);
             }

@@ -14,8 +14,9 @@ use tidelock_tests::world::{Fleet, Ran};
 pub(super) struct Stage {
     pub(super) machine: Machine,
     pub(super) fleet: Fleet,
-    _served: Served,
-    _room: Scratch,
+    pub(super) authority: Authority,
+    pub(super) room: Scratch,
+    served: Served,
 }
 
 /// What is special about a release of `web`; the usual one runs until it is stopped.
@@ -29,14 +30,26 @@ pub(super) struct Made<'a> {
     pub(super) hook: &'a str,
     /// Seconds that the hook may take.
     pub(super) timeout: u32,
-    /// How often in a row its check must pass, once a second.
+    /// What its check asks, once a second.
+    pub(super) check: &'a str,
+    /// How often in a row it must pass.
     pub(super) successes: u32,
     /// Seconds until it must have.
     pub(super) deadline: u32,
 }
 
-pub(super) const GOOD: Made<'_> =
-    Made { service: "exec sleep infinity", user: "web", hook: "", timeout: 60, successes: 2, deadline: 120 };
+pub(super) const GOOD: Made<'_> = Made {
+    service: "exec sleep infinity",
+    user: "web",
+    hook: "",
+    timeout: 60,
+    check: RUNS,
+    successes: 2,
+    deadline: 120,
+};
+
+/// Whether its service runs.
+const RUNS: &str = "unit = \"web.service\"";
 
 /// The service of `web`, as the agent calls it.
 pub(super) const SERVICE: &str = "tidelock-app-web.web.service";
@@ -44,26 +57,36 @@ pub(super) const SERVICE: &str = "tidelock-app-web.web.service";
 impl Stage {
     /// A machine that has joined; `web` is published in version 1, and not installed yet.
     pub(super) fn new(name: &str) -> Self {
+        let stage = Self::blank(name);
+        stage.machine.bring(&package(&stage.authority));
+        let (url, hash) = (stage.url(), stage.fleet.root_sha256());
+        stage.tidelock(&format!("join {url} --root-sha256 {hash} --env staging")).well();
+        stage
+    }
+
+    /// A machine without anything of ours, beside its fleet; `web` is published in version 1.
+    pub(super) fn blank(name: &str) -> Self {
         let room = Scratch::new(&format!("vm-{name}-fleet"));
         let fleet = Fleet::init(&room.join("server"));
         let authority = Authority::new(&room.join("ca"));
         fs::create_dir_all(fleet.out()).unwrap();
         let served = Served::start(&fleet.out(), Some(&authority.server("server"))).unwrap();
         let machine = Machine::restored(name);
-        machine.bring(&package(&authority));
         machine.run("echo web:x:990:990::/:/usr/sbin/nologin >>/etc/passwd").well();
         fleet.want(&["web"]);
-        let stage = Self { machine, fleet, _served: served, _room: room };
+        let stage = Self { machine, fleet, authority, room, served };
         stage.publish(1, GOOD);
-        let url = format!("https://10.0.2.2:{}", stage._served.address().port());
-        let hash = stage.fleet.root_sha256();
-        stage.tidelock(&format!("join {url} --root-sha256 {hash} --env staging")).well();
         stage
+    }
+
+    /// Where the fleet is published, as the machine calls it.
+    pub(super) fn url(&self) -> String {
+        format!("https://10.0.2.2:{}", self.served.address().port())
     }
 
     /// Publishes a version of `web`.
     pub(super) fn publish(&self, version: u32, made: Made<'_>) {
-        let Made { service, user, hook, timeout, successes, deadline } = made;
+        let Made { service, user, hook, timeout, check, successes, deadline } = made;
         let hooks = match hook {
             "" => String::new(),
             hook => format!("[hooks]\nstart = \"{hook}\"\ntimeout = {timeout}\n"),
@@ -75,7 +98,7 @@ units = [\"web.service\"]
 {hooks}
 [[check]]
 name = \"runs\"
-unit = \"web.service\"
+{check}
 interval = 1
 deadline = {deadline}
 successes = {successes}
