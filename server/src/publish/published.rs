@@ -88,6 +88,18 @@ impl Published {
         Ok(published)
     }
 
+    /// Whether reading `out` now would give this: the timestamp has the same bytes, which name everything by digest, and no
+    /// role has a newer file. Who publishes there does not matter.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn is_still_in(&self, out: &Path) -> Result<bool, Error> {
+        let metadata = out.join("metadata");
+        let timestamp = optional(&metadata.join("timestamp.json"))?;
+        let same = timestamp.as_ref() == self.timestamp.as_ref().map(|kept| &kept.bytes);
+        Ok(same && highest(&metadata)? == self.highest)
+    }
+
     /// Whether the file of the delegated role `name` was found to carry the signatures that `authority` asks for when it was
     /// read, because the published targets ask for the same.
     pub(super) fn is_signed_by(&self, name: &str, authority: &Authority<'_>) -> bool {

@@ -98,6 +98,13 @@ pub struct ReleaseView {
     pub next_role: u64,
 }
 
+/// What is published.
+#[derive(Debug)]
+struct Seen {
+    published: Published,
+    known: Known,
+}
+
 /// The desk of one server. Clones are the same desk.
 #[derive(Clone, Debug)]
 pub struct Desk {
@@ -105,6 +112,8 @@ pub struct Desk {
     out: PathBuf,
     board: Arc<RwLock<Option<Board>>>,
     wake: Sender<Wake>,
+    /// What is published, as it was read last: a request asks only whether that is still so.
+    seen: Arc<Mutex<Option<Arc<Seen>>>>,
     /// One writer at a time: a try that waits for another process' turn waits here, not in SQLite.
     writing: Arc<Mutex<()>>,
 }
@@ -112,8 +121,8 @@ pub struct Desk {
 impl Desk {
     /// The desk of a server with these directories, whose turns `wake` wakes.
     pub fn new(state: &Path, out: &Path, wake: Sender<Wake>) -> Self {
-        let (board, writing) = Default::default();
-        Self { state: state.to_owned(), out: out.to_owned(), board, wake, writing }
+        let (board, seen, writing) = Default::default();
+        Self { state: state.to_owned(), out: out.to_owned(), board, wake, seen, writing }
     }
 
     /// A turn ended, and saw this.
@@ -137,7 +146,7 @@ impl Desk {
     /// As [`Uploads::begin`], and an app that takes no releases.
     pub fn begin(&self, app: &AppName, digest: &Digest, index: &[u8]) -> Result<Lacking, Refused> {
         self.takes(app)?;
-        Ok(self.uploads().begin(&self.known()?, app, digest, index)?)
+        Ok(self.uploads().begin(&self.seen()?.known, app, digest, index)?)
     }
 
     /// Begins an upload whose index is told by that of a registered release.
@@ -151,7 +160,7 @@ impl Desk {
         patch: &[u8],
     ) -> Result<Lacking, Refused> {
         self.takes(app)?;
-        Ok(self.uploads().begin_from(&self.known()?, app, of, patch)?)
+        Ok(self.uploads().begin_from(&self.seen()?.known, app, of, patch)?)
     }
 
     /// Takes parts of an upload.
@@ -159,7 +168,7 @@ impl Desk {
     /// # Errors
     /// As [`Uploads::parts`].
     pub fn parts(&self, app: &AppName, digest: &Digest, bytes: &[u8]) -> Result<u64, Refused> {
-        Ok(self.uploads().parts(&self.known()?, app, digest, bytes)?)
+        Ok(self.uploads().parts(&self.seen()?.known, app, digest, bytes)?)
     }
 
     /// Takes blocks of an upload.
@@ -177,8 +186,8 @@ impl Desk {
     pub fn hand_in(&self, new: &NewHanded) -> Result<Option<i64>, Refused> {
         self.takes(&new.app)?;
         let NewHanded { app, version, platform, tree, index, role, .. } = new;
-        let published = Published::read(&self.out)?;
-        if let Some(known) = Known::of(&published).version(app, version).get(platform) {
+        let seen = self.seen()?;
+        if let Some(known) = seen.known.version(app, version).get(platform) {
             return self.same(app, version, platform, &known.stored.tree, tree).map(|()| None);
         }
         let _writing = self.writing.lock();
@@ -191,7 +200,7 @@ impl Desk {
             self.same(app, version, platform, &waiting.release.tree, tree)?;
         }
         if let Some(role) = role {
-            self.newest_role(&published, app, role)?;
+            self.newest_role(&seen.published, app, role)?;
         }
         let whole = self.uploads().whole(index)?;
         if whole.tree != *tree {
@@ -216,12 +225,12 @@ impl Desk {
             Some(Owner::Git) => return Err(Refused::Owner(owned_by_git(&new.environment))),
             Some(Owner::Push) => {}
         }
-        let known = Known::of(&Published::read(&self.out)?);
+        let seen = self.seen()?;
         let _writing = self.writing.lock();
         let mut store = Store::open(&self.state)?;
         let (app, version) = (&new.app, &new.version);
         let of_version = |one: &Handed| one.release.app == *app && one.release.version == *version;
-        if known.version(app, version).is_empty() && !store.handed()?.iter().any(of_version) {
+        if seen.known.version(app, version).is_empty() && !store.handed()?.iter().any(of_version) {
             return Err(Refused::Nowhere(format!("{app} has no release {version}: push its files first")));
         }
         let id = store.push(new, look::clock().now)?;
@@ -237,7 +246,7 @@ impl Desk {
     pub fn environment(&self, name: &EnvironmentName) -> Result<EnvironmentView, Refused> {
         let owner = self.board()?.environments.get(name).copied();
         let owner = owner.ok_or_else(|| Refused::Nowhere(format!("fleet.toml has no environment {name}")))?;
-        let desired = Published::read(&self.out)?.desired.remove(name);
+        let desired = self.seen()?.published.desired.get(name).cloned();
         let queue = match Store::existing(&self.state)? {
             Some(store) => store.waiting(name)?,
             None => Vec::new(),
@@ -277,8 +286,8 @@ impl Desk {
     /// # Errors
     /// What is published cannot be read.
     pub fn release(&self, app: &AppName, version: &Version) -> Result<ReleaseView, Refused> {
-        let published = Published::read(&self.out)?;
-        let known = Known::of(&published);
+        let seen = self.seen()?;
+        let Seen { known, published } = &*seen;
         Ok(ReleaseView {
             builds: known.version(app, version).into_values().cloned().collect(),
             newest: known.newest_builds(app).into_values().cloned().collect(),
@@ -329,8 +338,21 @@ impl Desk {
         board.clone().ok_or(Refused::Early)
     }
 
-    fn known(&self) -> Result<Known, Refused> {
-        Ok(Known::of(&Published::read(&self.out)?))
+    /// What is published now. Who asks while it is read waits for that instead of reading it too.
+    fn seen(&self) -> Result<Arc<Seen>, Refused> {
+        let mut last = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(seen) = &*last
+            && seen.published.is_still_in(&self.out)?
+        {
+            return Ok(Arc::clone(seen));
+        }
+        let published = match &*last {
+            Some(before) => before.published.again(&self.out)?,
+            None => Published::read(&self.out)?,
+        };
+        let seen = Arc::new(Seen { known: Known::of(&published), published });
+        *last = Some(Arc::clone(&seen));
+        Ok(seen)
     }
 
     fn uploads(&self) -> Uploads {

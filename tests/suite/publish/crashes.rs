@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use tidelock_protocol::digest::Digest;
-use tidelock_server::publish::{Directory, Effect};
+use tidelock_server::publish::{Directory, Effect, Published};
 use tidelock_tests::program::{find, run};
 use tidelock_tests::publisher::{Device, Room};
 
@@ -46,6 +46,7 @@ fn a_publish_stopped_after_any_effect_is_whole_and_the_next_one_finishes() {
     copy(&out, &start);
     let total = effects(&room).len();
     assert!(total > 10, "{total} effects");
+    let before = Published::read(&start).unwrap();
     for stop in 0..=total {
         fs::remove_dir_all(&out).unwrap();
         fs::remove_dir_all(room.fleet.state()).ok();
@@ -57,6 +58,9 @@ fn a_publish_stopped_after_any_effect_is_whole_and_the_next_one_finishes() {
         effects[..stop].iter().for_each(|effect| directory.apply(&lock, effect).unwrap());
         drop(lock);
         let device = Device::read(&out).unwrap_or_else(|error| panic!("after {stop} of {total}: {error}"));
+        let now = Published::read(&out).unwrap();
+        assert!(now.is_still_in(&out).unwrap());
+        assert_eq!(before.is_still_in(&out).unwrap(), now == before, "after {stop} of {total}");
         let serial = device.desired("prod").serial;
         assert_eq!(serial, if stop == total { 2 } else { 1 }, "after {stop} of {total}");
         let before = versions(&out);
