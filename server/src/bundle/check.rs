@@ -2,6 +2,8 @@
 //! sees a tar header, so this is where tar and index are proven to say the same.
 
 use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
 use flate2::Crc;
 use tar::{Archive, EntryType};
@@ -14,41 +16,41 @@ use super::Error;
 use super::compare::inflated;
 use super::inflate::{Inflate, invalid, length};
 
+/// Blocks that are inflated ahead of what is compared.
+const AHEAD: usize = 8;
+
 /// Checks that `bundle` (a `.tar.gz`, from its first byte) is what `index` (as served) says, that its tree digest is
 /// `tree`, and gives the sums.
 ///
 /// Each block is taken by its digest and inflated alone, as a device does; the tar stream that they make is read by the
-/// `tar` crate, and each entry is compared with the listing.
+/// `tar` crate, and each entry is compared with the listing. The two go on at once.
 ///
 /// # Errors
 /// The first difference: it must not be signed then.
-pub fn check(index: &[u8], bundle: impl Read, tree: &Digest) -> Result<Summary, Error> {
+pub fn check(index: &[u8], bundle: impl Read + Send, tree: &Digest) -> Result<Summary, Error> {
     let text = inflated(index)?;
     let summary = Contents::open(&text[..], &text[..]).and_then(Contents::finish).map_err(Error::Tree)?;
     if summary.tree != *tree {
         return Err(Error::Disagree(format!("its tree digest is {}, expected {tree}", summary.tree)));
     }
     let blocks = Blocks::open(&text[..]).map_err(Error::Tree)?;
-    let mut stream = TarStream {
-        bundle,
-        blocks,
-        inflate: Inflate::default(),
-        raw: Vec::new(),
-        at: 0,
-        crc: Crc::new(),
-        ended: false,
-    };
-    stream.head().map_err(Error::ReadBack)?;
-    compare(&text, &mut stream)?;
-    stream.tail().map_err(Error::ReadBack)?;
-    Ok(summary)
+    thread::scope(|scope| {
+        let (raw, stream) = sync_channel(AHEAD);
+        let inflating = Inflating { bundle, blocks, inflate: Inflate::default(), crc: Crc::new() };
+        let inflating = scope.spawn(move || inflating.all(&raw));
+        let compared = compare(&text, TarStream { stream, raw: Vec::new(), at: 0 });
+        let stopped = |_| Error::Disagree("the thread that read it back stopped".into());
+        // A stream that broke off is compared with less than there is: why it did so is what counts.
+        inflating.join().map_err(stopped)?.map_err(Error::ReadBack)?;
+        compared.map(|()| summary)
+    })
 }
 
 /// Walks listing and archive side by side.
-fn compare(text: &[u8], stream: &mut TarStream<'_, impl Read>) -> Result<(), Error> {
+fn compare(text: &[u8], mut stream: TarStream) -> Result<(), Error> {
     let mut listing = Listing::open(text).map_err(Error::Tree)?;
     let mut layout = Layout::new();
-    let mut archive = Archive::new(&mut *stream);
+    let mut archive = Archive::new(&mut stream);
     let mut found = archive.entries().map_err(Error::ReadBack)?;
     while let Some(entry) = listing.next_entry().map_err(Error::Tree)? {
         let Some(found) = found.next() else {
@@ -135,25 +137,27 @@ fn seen(found: &mut tar::Entry<'_, impl Read>) -> Result<Facts, Error> {
     })
 }
 
-/// The tar stream as a device gets it: block by block, each checked, then inflated alone.
-struct TarStream<'a, R> {
+/// The bundle as a device gets it: block by block, each checked, then inflated alone.
+struct Inflating<'a, R> {
     bundle: R,
     blocks: Blocks<&'a [u8]>,
     inflate: Inflate,
-    raw: Vec<u8>,
-    at: usize,
     crc: Crc,
-    ended: bool,
 }
 
-impl<R: Read> TarStream<'_, R> {
-    fn head(&mut self) -> io::Result<()> {
+impl<R: Read> Inflating<'_, R> {
+    /// Sends what each block inflates to, as long as somebody takes it.
+    fn all(mut self, raw: &SyncSender<Vec<u8>>) -> io::Result<()> {
         let mut head = BUNDLE_HEAD.map(|_| 0);
         self.bundle.read_exact(&mut head)?;
-        if head == BUNDLE_HEAD { Ok(()) } else { Err(invalid("the gzip header is not the one it must be")) }
-    }
-
-    fn tail(&mut self) -> io::Result<()> {
+        if head != BUNDLE_HEAD {
+            return Err(invalid("the gzip header is not the one it must be"));
+        }
+        while let Some(block) = self.blocks.next_block().map_err(io::Error::other)? {
+            if raw.send(self.take(&block)?).is_err() {
+                return Ok(());
+            }
+        }
         let expected = bundle_tail(self.crc.sum(), self.crc.amount());
         let mut tail = expected.map(|_| 0);
         self.bundle.read_exact(&mut tail)?;
@@ -163,26 +167,27 @@ impl<R: Read> TarStream<'_, R> {
         Ok(())
     }
 
-    fn take(&mut self, block: &Block) -> io::Result<()> {
-        let mut bytes = vec![0; length(&block.bytes)?];
+    fn take(&mut self, block: &Block) -> io::Result<Vec<u8>> {
+        let (mut bytes, mut raw) = (vec![0; length(&block.bytes)?], Vec::new());
         self.bundle.read_exact(&mut bytes)?;
-        self.inflate.open(block, &bytes, &mut self.raw)?;
-        self.crc.update(&self.raw);
-        Ok(())
+        self.inflate.open(block, &bytes, &mut raw)?;
+        self.crc.update(&raw);
+        Ok(raw)
     }
 }
 
-impl<R: Read> Read for TarStream<'_, R> {
+/// The tar stream that comes of it.
+struct TarStream {
+    stream: Receiver<Vec<u8>>,
+    raw: Vec<u8>,
+    at: usize,
+}
+
+impl Read for TarStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.raw.len() && !self.ended {
-            self.at = 0;
-            match self.blocks.next_block().map_err(io::Error::other)? {
-                Some(block) => self.take(&block)?,
-                None => {
-                    self.raw.clear();
-                    self.ended = true;
-                }
-            }
+        if self.at == self.raw.len() {
+            // Nobody sends any more: that was all.
+            (self.raw, self.at) = (self.stream.recv().unwrap_or_default(), 0);
         }
         let length = buffer.len().min(self.raw.len() - self.at);
         buffer[..length].copy_from_slice(&self.raw[self.at..self.at + length]);

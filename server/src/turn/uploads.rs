@@ -12,6 +12,7 @@ use std::io::{self, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -211,12 +212,17 @@ impl Uploads {
     /// Something is lacking, or it is not a bundle; it is thrown away then.
     pub fn whole(&self, digest: &Digest) -> Result<Whole, Error> {
         let open = self.open(digest)?;
-        // Whoever writes to it is waited for.
+        // Whoever writes to it is waited for; it is synced while it is read.
         if let Some(file) = open.growing(FlockOperation::LockExclusive)? {
             let growing = open.place.join(GROWING);
             let reader = File::open(&growing).map_err(failed("open", &growing))?;
-            let reader = BufReader::with_capacity(1 << 20, reader);
-            if let Err(error) = bundle::check(&open.index, reader, &open.tree) {
+            let (checked, synced) = thread::scope(|scope| {
+                let syncing = scope.spawn(|| file.sync_all());
+                let reader = BufReader::with_capacity(1 << 20, reader);
+                let checked = bundle::check(&open.index, reader, &open.tree);
+                (checked, syncing.join().unwrap_or_else(|_| file.sync_all()))
+            });
+            if let Err(error) = checked {
                 let lacking = open.lacking(&file)?.len();
                 if lacking > 0 {
                     return Err(Error::Unfinished { lacking });
@@ -224,7 +230,7 @@ impl Uploads {
                 self.forget(digest);
                 return Err(error.into());
             }
-            file.sync_all().map_err(failed("fsync", &growing))?;
+            synced.map_err(failed("fsync", &growing))?;
             fs::rename(&growing, open.sealed()).map_err(failed("rename", &growing))?;
             for path in [&open.place, &self.directory] {
                 File::open(path).and_then(|handle| handle.sync_all()).map_err(failed("fsync", path))?;
