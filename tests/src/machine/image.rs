@@ -4,7 +4,7 @@
 //! Never here: what one test changes.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde_json::json;
 use tidelock_protocol::digest::Digest;
 
 use super::Machine;
-use super::qemu::{KERNEL, Speed, hardware};
+use super::qemu::{KERNEL, Processor, Speed, hardware};
 use crate::program::{find, output, run};
 use crate::programs;
 
@@ -30,6 +30,7 @@ pub(super) struct Image {
     pub(super) directory: PathBuf,
     /// How the state was reached, and so how it goes on.
     pub(super) speed: Speed,
+    pub(super) processor: Processor,
 }
 
 impl Image {
@@ -40,6 +41,25 @@ impl Image {
     pub(super) fn get() -> &'static Self {
         static MADE: OnceLock<Image> = OnceLock::new();
         MADE.get_or_init(Self::make)
+    }
+
+    /// That of another processor, made when it is not there yet: it boots each time, and no state is kept of it.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub(super) fn of(processor: Processor) -> Self {
+        let all = programs::kept().join(format!("vm-{}", processor.debian()));
+        let _lock = alone(&all);
+        let directory = only(&all, processor);
+        let image = Self { directory, speed: Speed::Emulated, processor };
+        output(Command::new(RECIPE).arg(&image.directory).arg(processor.debian()));
+        output(
+            Command::new(find("cp"))
+                .arg("--sparse=always")
+                .arg(image.directory.join("root.img"))
+                .arg(image.disk()),
+        );
+        image
     }
 
     /// The disk as it was when the state was kept.
@@ -54,19 +74,12 @@ impl Image {
 
     fn make() -> Self {
         let all = place();
-        fs::create_dir_all(&all).unwrap();
-        let lock = File::create(all.join("lock")).unwrap();
-        flock(&lock, FlockOperation::LockExclusive).unwrap();
-        let directory = all.join(key());
-        let of = |speed| Self { directory: directory.clone(), speed };
+        let _lock = alone(&all);
+        let directory = only(&all, Processor::Amd64);
+        let of = |speed| Self { directory: directory.clone(), speed, processor: Processor::Amd64 };
         let (kvm, emulated) = (of(Speed::Kvm), of(Speed::Emulated));
         if let Some(made) = [&kvm, &emulated].into_iter().find(|image| image.state().exists()) {
             return made.clone();
-        }
-        for old in fs::read_dir(&all).unwrap().map(|entry| entry.unwrap().path()) {
-            if old.is_dir() && old != directory {
-                fs::remove_dir_all(old).unwrap();
-            }
         }
         output(Command::new(RECIPE).arg(&directory));
         let usable = File::options().read(true).write(true).open("/dev/kvm").is_ok();
@@ -112,11 +125,31 @@ pub(super) fn place() -> PathBuf {
     programs::kept().join("vm")
 }
 
+/// Nobody else makes an image in `all` until this is dropped.
+fn alone(all: &Path) -> File {
+    fs::create_dir_all(all).unwrap();
+    let lock = File::create(all.join("lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    lock
+}
+
+/// The one directory of images in `all`, named after everything that they depend on; those of other days are removed.
+fn only(all: &Path, processor: Processor) -> PathBuf {
+    let directory = all.join(key(processor));
+    for old in fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()) {
+        if old.is_dir() && old != directory {
+            fs::remove_dir_all(old).unwrap();
+        }
+    }
+    directory
+}
+
 /// Another recipe, another qemu or other hardware is another image.
-fn key() -> String {
+fn key(processor: Processor) -> String {
     let mut all = fs::read(RECIPE).unwrap();
     all.extend(run(find("qemu-system-x86_64"), &["--version"]).bytes());
-    all.extend(format!("{:?} {KERNEL}", [Speed::Kvm, Speed::Emulated].map(hardware)).bytes());
+    let hardware = [Speed::Kvm, Speed::Emulated].map(|speed| hardware(processor, speed));
+    all.extend(format!("{hardware:?} {KERNEL}").bytes());
     let mut key = Digest::of(&all).to_string();
     key.truncate(12);
     key

@@ -20,6 +20,7 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use self::image::Image;
+pub use self::qemu::Processor;
 use self::qemu::{Parts, Qemu};
 use self::talk::Talk;
 use crate::power::{self, Disk, Loss, Lost, Recording, Shared, nbd};
@@ -79,6 +80,23 @@ impl Machine {
         machine
     }
 
+    /// A machine with another processor, which has just booted: that takes minutes.
+    ///
+    /// # Panics
+    /// When it does not boot.
+    pub fn booted(name: &str, processor: Processor) -> Self {
+        let image = Image::of(processor);
+        let begun = Instant::now();
+        let mut machine = Self::new(name, image.clone(), &image.disk());
+        let server = nbd::Server::start(machine.disk.clone(), &machine.socket());
+        machine.server = Some(server);
+        machine.power_on(None);
+        assert!(machine.boots(PATIENCE.saturating_mul(2)), "the machine does not boot");
+        machine.set_clock(None);
+        machine.note(begun, "(booted)", 0);
+        machine
+    }
+
     /// One that is off; its disk begins as the file `base`, which is only read while a server stands before it.
     fn new(name: &str, image: Image, base: &Path) -> Self {
         let place = Scratch::new(&format!("vm-{name}"));
@@ -101,6 +119,7 @@ impl Machine {
             None => self.image.disk().display().to_string(),
         };
         Parts {
+            processor: self.image.processor,
             speed: self.image.speed,
             image: &self.image.directory,
             place: self.place.path(),

@@ -14,8 +14,47 @@ use crate::program::find;
 /// A kernel that panics starts anew after a second, as devices do. The console shows the journal. Everything lies at the
 /// same address each time: what the emulation has translated then serves every process, and a page of a library does not
 /// collect a translation of each process that ever ran, each of which the next boot would be held up by.
-pub(super) const KERNEL: &str = "root=/dev/vda rw console=ttyS0 quiet panic=1 no_timer_check net.ifnames=0 \
+pub(super) const KERNEL: &str = "root=/dev/vda rw quiet panic=1 no_timer_check net.ifnames=0 \
     mitigations=off apparmor=0 norandmaps nokaslr systemd.show_status=0 systemd.journald.forward_to_console=1";
+
+/// Which processor the guest has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processor {
+    /// That of a PC.
+    Amd64,
+    /// 64-bit ARM.
+    Arm64,
+    /// 32-bit ARM with hardware floating point, as Debian means it.
+    Armhf,
+}
+
+impl Processor {
+    /// As Debian calls it.
+    pub fn debian(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+            Self::Armhf => "armhf",
+        }
+    }
+
+    /// The program that emulates it.
+    fn program(self) -> &'static str {
+        match self {
+            Self::Amd64 => "qemu-system-x86_64",
+            Self::Arm64 => "qemu-system-aarch64",
+            Self::Armhf => "qemu-system-arm",
+        }
+    }
+
+    /// Its serial line, as its kernel calls it.
+    fn console(self) -> &'static str {
+        match self {
+            Self::Amd64 => "ttyS0",
+            Self::Arm64 | Self::Armhf => "ttyAMA0",
+        }
+    }
+}
 
 /// How the guest's instructions are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +68,7 @@ pub(super) enum Speed {
 /// What a machine is made of.
 #[derive(Clone, Debug)]
 pub(super) struct Parts<'a> {
+    pub(super) processor: Processor,
     pub(super) speed: Speed,
     /// Kernel and initrd.
     pub(super) image: &'a Path,
@@ -49,16 +89,19 @@ pub(super) struct Parts<'a> {
 }
 
 /// The arguments that a saved state depends on.
-pub(super) fn hardware(speed: Speed) -> Vec<OsString> {
-    let speed: &[&str] = match speed {
-        Speed::Kvm => &["-accel", "kvm", "-cpu", "host"],
-        Speed::Emulated => &["-accel", "tcg", "-cpu", "qemu64,-svm"],
+pub(super) fn hardware(processor: Processor, speed: Speed) -> Vec<OsString> {
+    let board: &[&str] = match (processor, speed) {
+        (Processor::Amd64, Speed::Kvm) => &["-accel", "kvm", "-cpu", "host", "-M", "q35", "-m", "256"],
+        (Processor::Amd64, Speed::Emulated) => {
+            &["-accel", "tcg", "-cpu", "qemu64,-svm", "-M", "q35", "-m", "256"]
+        }
+        (Processor::Arm64, _) => &["-accel", "tcg", "-cpu", "cortex-a57", "-M", "virt", "-m", "512"],
+        // Without memory that 32 bits cannot address the kernel does not find its PCI devices.
+        (Processor::Armhf, _) => {
+            &["-accel", "tcg", "-cpu", "cortex-a15", "-M", "virt,highmem=off", "-m", "512"]
+        }
     };
     let rest = [
-        "-M",
-        "q35",
-        "-m",
-        "256",
         "-smp",
         "1",
         "-nodefaults",
@@ -79,7 +122,7 @@ pub(super) fn hardware(speed: Speed) -> Vec<OsString> {
         "-device",
         "virtserialport,chardev=guest,name=org.qemu.guest_agent.0",
     ];
-    speed.iter().chain(&rest).map(OsString::from).collect()
+    board.iter().chain(&rest).map(OsString::from).collect()
 }
 
 /// A running qemu; ends on drop, as if the power went, and with the thread that started it.
@@ -91,7 +134,7 @@ pub(super) struct Qemu {
 
 impl Parts<'_> {
     fn arguments(&self) -> Vec<OsString> {
-        let mut arguments = hardware(self.speed);
+        let mut arguments = hardware(self.processor, self.speed);
         let mut add = |key: &str, parts: &[&dyn AsRef<std::ffi::OsStr>]| {
             let mut value = OsString::new();
             parts.iter().for_each(|part| value.push(part));
@@ -99,7 +142,7 @@ impl Parts<'_> {
         };
         add("-kernel", &[&self.image.join("vmlinuz")]);
         add("-initrd", &[&self.image.join("initrd.img")]);
-        add("-append", &[&KERNEL]);
+        add("-append", &[&KERNEL, &" console=", &self.processor.console()]);
         add("-drive", &[&"file=", &self.root, &",format=raw,cache=writeback,if=none,id=root"]);
         add("-drive", &[&"file=", &self.data, &",format=raw,cache=writeback,if=none,id=data"]);
         add("-drive", &[&"file=", &self.cargo, &",format=raw,readonly=on,if=none,id=cargo"]);
@@ -131,7 +174,7 @@ impl Parts<'_> {
         let child = Command::new(find("setpriv"))
             // No machine outlives its test, whatever ends that.
             .args(["--pdeathsig", "KILL", "--"])
-            .arg(find("qemu-system-x86_64"))
+            .arg(find(self.processor.program()))
             .args(self.arguments())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

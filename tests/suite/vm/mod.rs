@@ -5,6 +5,7 @@
 
 mod adopted;
 mod apps;
+mod arm;
 mod boots;
 mod clocks;
 mod firstboot;

@@ -66,12 +66,16 @@ impl Stage {
 
     /// A machine without anything of ours, beside its fleet; `web` is published in version 1.
     pub(super) fn blank(name: &str) -> Self {
+        Self::beside(name, Machine::restored(name))
+    }
+
+    /// The same, with this machine.
+    pub(super) fn beside(name: &str, machine: Machine) -> Self {
         let room = Scratch::new(&format!("vm-{name}-fleet"));
         let fleet = Fleet::init(&room.join("server"));
         let authority = Authority::new(&room.join("ca"));
         fs::create_dir_all(fleet.out()).unwrap();
         let served = Served::start(&fleet.out(), Some(&authority.server("server"))).unwrap();
-        let machine = Machine::restored(name);
         machine.run("echo web:x:990:990::/:/usr/sbin/nologin >>/etc/passwd").well();
         fleet.want(&["web"]);
         let stage = Self { machine, fleet, authority, room, served };
