@@ -292,6 +292,11 @@ def poll(agent, server):
             finally:
                 process.terminate()
                 process.wait()
+    instructions(fleet)
+
+
+def instructions(fleet):
+    """Those of a check that finds nothing new."""
     # valgrind hides the vDSO that rustix asks for the time: this build asks the C library.
     counted = variant("counted", "--cfg rustix_use_libc")
     with Nginx(fleet.out) as nginx:
@@ -326,8 +331,11 @@ def size(agent, server):
 
 
 def per_target(agent, server):
-    """Size, idle poll and resting memory of each file that `cross/build` makes, beside the closures of Debian's updaters."""
-    targets.targets(line, small_fleet(server))
+    """Size, idle poll and resting memory of each file that `cross/build` makes, beside the closures of Debian's updaters; and
+    the instructions of a check, on this processor."""
+    fleet = small_fleet(server)
+    targets.targets(line, fleet)
+    instructions(fleet)
 
 
 def great(agent, server):
