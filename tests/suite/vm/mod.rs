@@ -8,6 +8,7 @@ mod apps;
 mod arm;
 mod boots;
 mod clocks;
+mod cut;
 mod firstboot;
 mod gone;
 mod itself;

@@ -27,8 +27,11 @@ impl Stage {
         };
         assert!(left.lines().all(kept), "{left}");
         assert!(left.contains("/var/lib/tidelock/apps/web/current\n"), "{left}");
-        let units = "systemctl list-units --all --plain --no-legend 'tidelock*' | awk '$2 == \"loaded\" { print $1 }'";
-        assert_eq!(self.says(units), format!("{SERVICE}\n"));
+        let units = self.says(
+            "systemctl list-units --all --plain --no-legend 'tidelock*' | awk '$2 == \"loaded\" { print $1 }'",
+        );
+        let its = |unit: &str| unit == SERVICE || unit == "tidelock-hook-web.service";
+        assert!(units.contains(SERVICE) && units.lines().all(its), "{units}");
     }
 
     /// Installs the older package and joins, by the commands of the page; `web` is committed.
