@@ -118,3 +118,38 @@ fn a_blank_machine_has_its_first_release_after_three_commands_and_keeps_its_app_
     stage.is_left_alone(&app);
     stage.is_well();
 }
+
+#[test]
+fn an_upgrade_in_the_middle_of_a_hook_ends_no_trial_and_a_purged_machine_starts_its_app_and_joins_again() {
+    let stage = Stage::blank("package-hook");
+    stage.joins();
+    let hook = "echo begun >>$TIDELOCK_DATA/hook; sleep 120; echo ended >>$TIDELOCK_DATA/hook";
+    stage.publish(2, Made { hook, timeout: 300, ..GOOD });
+    stage.poke();
+    let said = "/var/lib/tidelock/apps/web/data/hook";
+    stage.machine.until("the hook runs", &format!("grep begun {said}"));
+    stage.changes_to(VERSIONS[1], &stage.upgrade());
+    println!("{}", stage.says(&format!("cat {said}; tidelock why web")));
+    stage.becomes("Synced Healthy");
+    stage.runs(2, "Synced Healthy");
+    // The new agent runs it again, as after any crash.
+    assert_eq!(stage.says(&format!("cat {said}")), "begun\nbegun\nended\n");
+
+    stage.fleet.want(&["web", "files"]);
+    stage.put("files", &[("release.toml", "format = 1\n"), ("note", "nothing that runs\n")]);
+    stage.poke();
+    let both = "tidelock status | grep -E '^files +Synced'";
+    stage.machine.until("both are here", both);
+    let app = stage.process(SERVICE);
+    stage.says(&stage.page(PURGE));
+    stage.is_left_alone(&app);
+    stage.machine.reboot();
+    stage.comes_to(2);
+    let app = stage.process(SERVICE);
+    stage.says(&stage.page(INSTALL));
+    stage.says(&stage.page(JOIN));
+    stage.becomes("Synced Healthy");
+    stage.machine.until("both are here", both);
+    assert_eq!(stage.process(SERVICE), app, "known again, and left running");
+    stage.is_well();
+}
