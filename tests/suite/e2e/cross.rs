@@ -160,7 +160,8 @@ fn site(target: &str, program: PathBuf) -> Site {
 
 /// The emulator and its options as the table of targets names them; empty where this machine runs the file itself.
 fn emulator(target: &str) -> String {
-    let words = table()["target"][target]["run"].as_array().unwrap();
+    let table = table();
+    let words = table["target"][target]["run"].as_array().unwrap();
     words.iter().map(|word| word.as_str().unwrap()).collect::<Vec<_>>().join(" ")
 }
 

@@ -51,9 +51,12 @@ fn moving_an_environment_to_another_owner_is_a_commit_that_ends_the_old_way() {
     let staging = || stage.room.device().desired("staging");
     until("git moves it", || staging().source.commit == commit);
     assert_eq!(staging().serial, 2);
-    let (status, said) =
-        stage.ask("POST", "environments/staging/pushes", &stage.token, r#"{"app":"web","version":"1.0"}"#);
-    assert!(status == 403 && said.contains("owned by git"), "{said}");
+    // What is asked while that turn ends is taken, and refused by the next.
+    let old_way =
+        || stage.ask("POST", "environments/staging/pushes", &stage.token, r#"{"app":"web","version":"1.0"}"#);
+    until("the old way in is refused", || old_way().0 == 403);
+    let said = old_way().1;
+    assert!(said.contains("owned by git"), "{said}");
 
     stage.room.fleet.write("fleet.toml", &rules);
     stage.room.fleet.git(&["rm", "--quiet", "environments/staging.toml"]);
