@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub enum Awaited {
     /// The environment wants this release.
     Release(AppName, Version),
-    /// The environment is published from this commit; at least twelve digits of it.
+    /// The environment is published from this commit, or took it although it changed nothing there; at least twelve digits.
     Commit(String),
 }
 
@@ -39,6 +39,17 @@ struct Environment {
     commit: String,
     apps: std::collections::BTreeMap<String, Vec<String>>,
     queue: Vec<Queued>,
+    /// An older server says neither.
+    #[serde(default)]
+    taken: Option<String>,
+    #[serde(default)]
+    not_taken: Option<NotTaken>,
+}
+
+#[derive(Deserialize)]
+struct NotTaken {
+    commit: String,
+    why: String,
 }
 
 #[derive(Deserialize)]
@@ -63,7 +74,12 @@ pub fn wait(server: &Server, waiting: &Waiting) -> Result<u64, Error> {
                     None => Ok(environment.serial),
                 };
             }
-            Ok(environment) => environment.state(),
+            Ok(environment) => match environment.refuses(&waiting.awaited) {
+                Some(why) => {
+                    return Err(Error::Refused(format!("{} does not take it: {why}", waiting.environment)));
+                }
+                None => environment.state(),
+            },
             Err(error @ (Error::Unreachable { .. } | Error::Answered { status: 502..=504, .. })) => {
                 error.to_string()
             }
@@ -87,8 +103,18 @@ impl Environment {
                 let wanted = self.apps.get(app.as_str());
                 wanted.is_some_and(|versions| versions.iter().any(|one| one == version.as_str()))
             }
-            Awaited::Commit(commit) => commit.len() >= 12 && self.commit.starts_with(commit.as_str()),
+            Awaited::Commit(commit) => {
+                let taken = self.taken.as_deref().unwrap_or_default();
+                commit.len() >= 12 && [&self.commit, taken].iter().any(|one| one.starts_with(commit.as_str()))
+            }
         }
+    }
+
+    /// Why the commit that is awaited is never published unless somebody acts.
+    fn refuses(&self, awaited: &Awaited) -> Option<&str> {
+        let Awaited::Commit(awaited) = awaited else { return None };
+        let NotTaken { commit, why } = self.not_taken.as_ref()?;
+        (awaited.len() >= 12 && commit.starts_with(awaited.as_str())).then_some(why)
     }
 
     fn state(&self) -> String {

@@ -2,7 +2,6 @@
 //!
 //! Never here: HTTP (`web`), or what a turn makes of it (`handed`).
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, RwLock};
@@ -11,38 +10,16 @@ use tidelock_protocol::desired::Desired;
 use tidelock_protocol::digest::Digest;
 use tidelock_protocol::names::{AppName, EnvironmentName, Platform, Version};
 
+use super::board::{Board, NotTaken};
 use super::glass::{Glass, broken};
 use super::handed::owned_by_git;
 use super::soak::Soak;
 use super::uploads::{self, Lacking, Uploads};
-use super::views::Views;
 use super::watch::Wake;
-use crate::config::{Origin, Owner};
+use crate::config::Owner;
 use crate::look;
 use crate::publish::{Known, Published, Registered};
 use crate::store::{self, Handed, NewHanded, NewPush, Push, Refusal, Store, Wants};
-
-/// Who may say what, as the last turn saw it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Board {
-    /// The environments and their owners.
-    pub environments: BTreeMap<EnvironmentName, Owner>,
-    /// The apps whose releases are registered by CI.
-    pub registered: Vec<AppName>,
-}
-
-impl Board {
-    pub(super) fn of(views: &Views) -> Self {
-        let environments = views.fleet.environments.iter().map(|(name, rules)| (name.clone(), rules.owner));
-        let apps = views.environments.iter().flat_map(|view| &view.apps).chain(&views.apps);
-        let registered =
-            apps.filter(|(_, app)| app.origin == Origin::Registered).map(|(name, _)| name.clone());
-        let mut registered: Vec<AppName> = registered.collect();
-        registered.sort();
-        registered.dedup();
-        Self { environments: environments.collect(), registered }
-    }
-}
 
 /// Why something is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +60,10 @@ pub struct EnvironmentView {
     pub owner: Owner,
     /// What is published; none: nothing yet.
     pub desired: Option<Desired>,
+    /// The head that it took last; none: Git does not own it.
+    pub taken: Option<String>,
+    /// The head that it does not take.
+    pub not_taken: Option<NotTaken>,
     /// What waits to be published, the oldest first.
     pub queue: Vec<Push>,
 }
@@ -244,14 +225,16 @@ impl Desk {
     /// # Errors
     /// There is none of this name.
     pub fn environment(&self, name: &EnvironmentName) -> Result<EnvironmentView, Refused> {
-        let owner = self.board()?.environments.get(name).copied();
+        let board = self.board()?;
+        let owner = board.environments.get(name).copied();
         let owner = owner.ok_or_else(|| Refused::Nowhere(format!("fleet.toml has no environment {name}")))?;
+        let (taken, not_taken) = (board.taken.get(name).cloned(), board.not_taken.get(name).cloned());
         let desired = self.seen()?.published.desired.get(name).cloned();
         let queue = match Store::existing(&self.state)? {
             Some(store) => store.waiting(name)?,
             None => Vec::new(),
         };
-        Ok(EnvironmentView { owner, desired, queue })
+        Ok(EnvironmentView { owner, desired, taken, not_taken, queue })
     }
 
     /// Since when environments are published with which trees, as the state directory keeps it, and glass that is broken.

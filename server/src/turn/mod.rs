@@ -3,6 +3,7 @@
 //! Never here: a rule of what is published (the pure rooms choose), or a word for people (`cli`).
 
 mod audit;
+mod board;
 mod desk;
 mod error;
 mod glass;
@@ -28,7 +29,8 @@ use std::thread;
 use tidelock_protocol::desired::{Desired, FORMAT, Source};
 use tidelock_protocol::digest::Digest;
 
-pub use desk::{Board, Desk, EnvironmentView, Refused, ReleaseView};
+pub use board::{Board, NotTaken};
+pub use desk::{Desk, EnvironmentView, Refused, ReleaseView};
 pub use error::{Error, chain};
 pub use glass::{Glass, break_glass, broken};
 pub use outcome::{Cause, Outcome, Stopped};
@@ -39,9 +41,9 @@ pub use watch::{News, Said, Wake, watch};
 
 use crate::bundle;
 use crate::config::Problems;
-use crate::git::{Repository, Signers};
-use crate::look::{Seen, Trouble, look};
-use crate::publish::{self, Directory, Effect, Input, Known, Lock, PendingFiles, Plan, Registrations};
+use crate::git::{Commit, Repository, Signers};
+use crate::look::{Seen, look};
+use crate::publish::{self, Directory, Effect, Input, Known, PendingFiles, Plan, Registrations};
 use audit::Audit;
 use handed::HandedIn;
 use last::Last;
@@ -79,7 +81,7 @@ pub struct Settings {
 /// Whatever stops the whole turn; nothing was signed then. A rewritten history and a missing signature stop only the
 /// environments that they concern, as does a commit that nobody who counts signed; they are told in the [`Outcome`].
 pub fn once(settings: &Settings) -> Result<Outcome, Error> {
-    turn(settings, None)
+    turn(settings, None, &mut None)
 }
 
 /// As [`once`], for a server: while the fleet repository says something wrong or cannot be reached, what was taken from it
@@ -88,23 +90,32 @@ pub fn once(settings: &Settings) -> Result<Outcome, Error> {
 /// # Errors
 /// As [`once`], where nothing was taken before, or something else is in the way.
 pub fn steadily(settings: &Settings) -> Result<Outcome, Error> {
-    let error = match once(settings) {
+    let mut head = None;
+    let error = match turn(settings, None, &mut head) {
         Err(error @ (Error::Problems(_) | Error::Git(_))) => error,
         turned => return turned,
     };
     let Some(last) = Last::read(&settings.state, &settings.branch) else { return Err(error) };
     // Of two errors the first says why the second turn was made at all.
-    let Ok(outcome) = turn(settings, Some(&last)) else { return Err(error) };
-    let trouble =
-        format!("everything stays at the commit that was taken last, because of this: {}", chain(&error));
+    let Ok(mut outcome) = turn(settings, Some(&last), &mut None) else { return Err(error) };
+    let why = chain(&error);
+    // A Git server that is away says nothing of any commit.
+    if let (Error::Problems(_), Some(head)) = (&error, head) {
+        outcome.board = outcome.board.without(head.id.as_str(), &why);
+    }
+    let trouble = format!("everything stays at the commit that was taken last, because of this: {why}");
     Ok(Outcome { trouble: Some(trouble), ..outcome })
 }
 
-/// One turn, by the heads of the branches or by what was taken `last`.
-fn turn(settings: &Settings, last: Option<&Last>) -> Result<Outcome, Error> {
+/// One turn, by the heads of the branches or by what was taken `last`; whatever comes of it, `head` is the one of
+/// `settings.branch` then.
+fn turn(settings: &Settings, last: Option<&Last>, head: &mut Option<Commit>) -> Result<Outcome, Error> {
     let directory = Directory::at(&settings.out);
     let lock = directory.lock()?;
-    let decided = decide(settings, last, &directory, &lock)?;
+    directory.clear(&lock)?;
+    let (seen, mut repository) = looked(settings, last)?;
+    *head = Some(repository.head(&settings.branch)?);
+    let decided = decide(settings, &directory, seen, &mut repository)?;
     let Decided { seen, views, trees, registrations, handed, held, plan } = decided;
     let now = seen.clock.now;
     let audit = Audit::of(&settings.state);
@@ -133,7 +144,9 @@ fn turn(settings: &Settings, last: Option<&Last>) -> Result<Outcome, Error> {
 pub fn planned(settings: &Settings) -> Result<Plan, Error> {
     let directory = Directory::at(&settings.out);
     let lock = directory.lock()?;
-    Ok(decide(settings, None, &directory, &lock)?.plan)
+    directory.clear(&lock)?;
+    let (seen, mut repository) = looked(settings, None)?;
+    Ok(decide(settings, &directory, seen, &mut repository)?.plan)
 }
 
 /// Everything that was looked at, and what it comes to.
@@ -149,31 +162,22 @@ struct Decided {
 
 fn decide(
     settings: &Settings,
-    last: Option<&Last>,
     directory: &Directory,
-    lock: &Lock,
+    seen: Seen,
+    repository: &mut Repository,
 ) -> Result<Decided, Error> {
-    directory.clear(lock)?;
-    let (seen, repository) = looked(settings, last);
-    let seen = seen?;
     let now = seen.clock.now;
-    if settings.require_sync && !seen.clock.is_synchronised {
-        return Err(Error::ClockUnsynchronised { now });
-    }
-    publish::check_clock(&seen.published, now)?;
-    let mut repository = repository?;
     let waiting = PendingFiles::of(&settings.state).commits(&seen.keyring)?;
     let mut problems = Problems::default();
-    let Some(views) = Views::read(&mut repository, settings, &seen.published, &waiting, &mut problems)?
-    else {
+    let Some(views) = Views::read(repository, settings, &seen.published, &waiting, &mut problems)? else {
         return Err(problems.sorted().into());
     };
     let known = Known::of(&seen.published);
-    let wishes = Wishes::resolve(&repository, &views, &known, &mut problems)?;
+    let wishes = Wishes::resolve(repository, &views, &known, &mut problems)?;
     let memory = Memory::of(&settings.state, directory, &seen.keyring);
-    let trees = trees::check(&repository, &wishes, &known, Some(&memory), &mut problems)?;
+    let trees = trees::check(repository, &wishes, &known, Some(&memory), &mut problems)?;
     problems.settle()?;
-    let mut registrations = packing::registrations(&repository, directory, &trees, &known)?;
+    let mut registrations = packing::registrations(repository, directory, &trees, &known)?;
     let mut handed = HandedIn::read(&settings.state, directory, &views, &known, now)?;
     handed.register(&mut registrations);
     let mut wanted = manifests(&views, &wishes, &registrations);
@@ -198,12 +202,19 @@ fn decide(
 }
 
 /// Looks at what is published and, meanwhile, asks the fleet repository for its head, which may have to be fetched.
-fn looked(settings: &Settings, last: Option<&Last>) -> (Result<Seen, Trouble>, Result<Repository, Error>) {
-    thread::scope(|scope| {
+fn looked(settings: &Settings, last: Option<&Last>) -> Result<(Seen, Repository), Error> {
+    let (seen, repository) = thread::scope(|scope| {
         let seen = scope.spawn(|| look(&settings.keys, &settings.out));
         let repository = opened(settings, last);
         (seen.join().unwrap_or_else(|panic| resume_unwind(panic)), repository)
-    })
+    });
+    let seen = seen?;
+    let now = seen.clock.now;
+    if settings.require_sync && !seen.clock.is_synchronised {
+        return Err(Error::ClockUnsynchronised { now });
+    }
+    publish::check_clock(&seen.published, now)?;
+    Ok((seen, repository?))
 }
 
 fn opened(settings: &Settings, last: Option<&Last>) -> Result<Repository, Error> {
@@ -287,6 +298,7 @@ fn outcome(settings: &Settings, seen: &Seen, views: &Views, held: &Held, plan: P
             });
         }
     }
+    let board = Board::of(views, &stopped, &plan.waiting);
     Outcome {
         commit: views.fleet_commit.clone(),
         root,
@@ -297,7 +309,7 @@ fn outcome(settings: &Settings, seen: &Seen, views: &Views, held: &Held, plan: P
         stopped,
         trouble: None,
         warnings,
-        board: Board::of(views),
+        board,
         out: settings.out.clone(),
     }
 }

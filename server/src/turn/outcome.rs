@@ -98,6 +98,30 @@ impl From<Outcome> for News {
     }
 }
 
+/// Which commit is not taken, why, and what to do.
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { branch, from, to, cause, .. } = self;
+        write!(f, "{branch} at {to} ")?;
+        match cause {
+            Cause::Rewritten => write!(
+                f,
+                "does not descend from {from}, which was published last; look at what happened, then \
+                 `publish --accept-rewrite REASON`"
+            ),
+            Cause::Unsoaked(reason) => write!(
+                f,
+                "is not taken yet: {reason}; in an emergency `tidelock-server break-glass` lets it through, for a while"
+            ),
+            Cause::Unsigned(reason) => write!(
+                f,
+                "is not taken, because {reason}; commits must be signed here: add a signed commit \
+                 (`git commit -S --allow-empty`), whose signer then answers for all before it"
+            ),
+        }
+    }
+}
+
 /// What people read of it, line by line, the exit code aside; empty when there is nothing to say.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,24 +149,8 @@ impl fmt::Display for Outcome {
         if let Some(root) = self.root.filter(|_| self.signed.iter().any(|(role, _)| role == "root")) {
             writeln!(f, "root sha256 {root}")?;
         }
-        for Stopped { environment, branch, from, to, cause } in &self.stopped {
-            write!(f, "stopped {environment}: {branch} at {to} ")?;
-            match cause {
-                Cause::Rewritten => writeln!(
-                    f,
-                    "does not descend from {from}, which was published last; look at what happened, then \
-                     `publish --accept-rewrite REASON`"
-                ),
-                Cause::Unsoaked(reason) => writeln!(
-                    f,
-                    "is not taken yet: {reason}; in an emergency `tidelock-server break-glass` lets it through, for a while"
-                ),
-                Cause::Unsigned(reason) => writeln!(
-                    f,
-                    "is not taken, because {reason}; commits must be signed here: add a signed commit \
-                     (`git commit -S --allow-empty`), whose signer then answers for all before it"
-                ),
-            }?;
+        for stopped in &self.stopped {
+            writeln!(f, "stopped {}: {stopped}", stopped.environment)?;
         }
         for Waiting { desired, missing } in &self.waiting {
             let lacking: Vec<String> = missing.iter().map(ToString::to_string).collect();

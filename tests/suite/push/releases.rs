@@ -102,7 +102,18 @@ fn wait_ends_when_it_is_published_and_otherwise_says_why_not() {
     stage.push("1.0", &stage.build("one", "hello"), &["--env", "staging"]).well();
     wait(&["--env", "staging", "--release", "web@1.0", "--timeout", "1s"]).well();
     let commit = stage.room.fleet.git(&["rev-parse", "HEAD"]);
-    wait(&["--env", "prod", "--commit", &commit[..12], "--timeout", "20s"]).well();
+    wait(&["--env", "prod", "--commit", &commit[..12], "--timeout", "120s"]).well();
+    // A head that nobody can publish is not waited for until time is up.
+    stage.room.fleet.write("environments/prod.toml", "[apps]\nnone = \"1.0\"\n");
+    let wrong = stage.room.fleet.commit("a mistake");
+    let ran = wait(&["--env", "prod", "--commit", wrong.trim(), "--timeout", "120s"]);
+    let said = ran.code == 3 && ran.stderr.contains("prod does not take it") && ran.stderr.contains("none");
+    assert!(said, "{}", ran.said());
+    let ran = wait(&["--env", "prod", "--commit", &"5eed".repeat(10), "--timeout", "1s"]);
+    assert_eq!(ran.code, 4, "another commit may still come: {}", ran.said());
+    stage.room.fleet.git(&["revert", "--quiet", "--no-edit", "HEAD"]);
+    let mended = stage.room.fleet.git(&["rev-parse", "HEAD"]);
+    wait(&["--env", "prod", "--commit", mended.trim(), "--timeout", "120s"]).well();
     let ran = wait(&["--env", "staging", "--release", "web@2.0", "--timeout", "1s"]);
     assert_eq!(ran.code, 4, "{}", ran.said());
     let ran = wait(&["--env", "staging", "--release", "web@1.0", "--committed", "50"]);

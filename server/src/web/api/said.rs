@@ -97,6 +97,14 @@ pub(super) struct Build {
     size: u64,
 }
 
+/// A commit that is not taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NotTaken {
+    commit: String,
+    /// Why, for a person.
+    why: String,
+}
+
 /// An environment.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EnvironmentAnswer {
@@ -110,6 +118,10 @@ pub(super) struct EnvironmentAnswer {
     apps: BTreeMap<String, Vec<String>>,
     /// What waits to be published, the oldest first.
     queue: Vec<Waiting>,
+    /// The head of its branch that was taken last, whether it changed anything here or not.
+    taken: Option<String>,
+    /// The head of its branch, where it is not taken until somebody acts.
+    not_taken: Option<NotTaken>,
 }
 
 /// A push that waits.
@@ -270,7 +282,8 @@ impl ReleaseAnswer {
 
 impl EnvironmentAnswer {
     pub(super) fn of(view: EnvironmentView) -> Self {
-        let EnvironmentView { owner, desired, queue } = view;
+        let EnvironmentView { owner, desired, taken, not_taken, queue } = view;
+        let not_taken = not_taken.map(|turn::NotTaken { commit, why }| NotTaken { commit, why });
         let owner = match owner {
             Owner::Git => "git",
             Owner::Push => "push",
@@ -295,6 +308,8 @@ impl EnvironmentAnswer {
             commit: desired.as_ref().map(|desired| desired.source.commit.clone()).unwrap_or_default(),
             apps,
             queue: waiting.collect(),
+            taken,
+            not_taken,
         }
     }
 }
