@@ -104,6 +104,27 @@ fn systemd_takes_what_the_packages_installed() {
     root.says("bash -c 'source /usr/share/bash-completion/completions/tidelock-server; COMP_WORDS=(tidelock-server pub); COMP_CWORD=1; _tidelock_server; [ \"$COMPREPLY\" = publish ]'");
 }
 
+/// `docs/server.md`, as it stands there but for the version, and for questions that nobody is there to answer.
+#[test]
+fn the_server_is_installed_by_the_commands_of_its_page() {
+    let page = include_str!("../../../docs/server.md");
+    let block = page.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let root = Root::new("server-page");
+    // No service manager is at work here; what it would start is tried below.
+    for line in block.lines().filter(|line| !line.starts_with("systemctl ")) {
+        let line = line.replace("_0.1.0_", &format!("_{OLD}_"));
+        let line = line.replace("apt-get install", "apt-get install --yes --no-install-recommends");
+        root.says(&format!("cd /tmp/packages && {line}"));
+    }
+    let file = root.says("stat --format='%U %G %a' /etc/tidelock-server/config.toml");
+    assert_eq!(file, "root tidelock-server 640\n");
+    // The example is understood: what it lacks is what only the owner has.
+    let serve =
+        "setpriv --reuid tidelock-server --regid tidelock-server --clear-groups tidelock-server serve";
+    let ran = root.run(&format!("timeout 20 {serve}"));
+    assert!(ran.stderr.contains("cannot read a certificate from /etc/tidelock-server/"), "{}", ran.said());
+}
+
 #[test]
 fn upgrade_and_downgrade_keep_the_state_of_a_device_and_the_app_that_runs() {
     let root = device("upgrade");
