@@ -195,6 +195,11 @@ impl Known {
         self.all.iter().find(|known| known.app == *app && known.stored.index.sha256 == *sha256)
     }
 
+    /// Whether a build has the index with this digest, whichever app's it is.
+    pub fn names(&self, index: &Digest) -> bool {
+        self.all.iter().any(|known| known.stored.index.sha256 == *index)
+    }
+
     /// A build made from `source`, whichever app's it is: its files need not be made again.
     pub fn source(&self, source: &str) -> Option<&Registered> {
         self.all.iter().find(|known| known.source == source)

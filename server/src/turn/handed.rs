@@ -240,7 +240,7 @@ impl HandedIn {
         let kept: Vec<Digest> = store.handed()?.iter().map(|handed| handed.release.index).collect();
         // Two releases may be of one tree: their upload is one as well.
         done.iter().filter(|index| !kept.contains(index)).for_each(|index| self.uploads.forget(index));
-        self.uploads.sweep(&kept);
+        self.uploads.sweep(&kept, &after);
         for (push, why) in &self.refused {
             store.settle_push(push.id, &PushState::Refused(why.clone()), now)?;
         }

@@ -4,26 +4,26 @@
 //! Never here: who may upload (`web`), or whether a release is registered.
 
 mod held;
+mod open;
 mod parts;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufReader};
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::FlockOperation;
 use tidelock_protocol::digest::Digest;
-use tidelock_protocol::index::{BUNDLE_HEAD, Block, Contents};
-use tidelock_protocol::limits::INDEX_BYTES;
+use tidelock_protocol::index::{BUNDLE_HEAD, Block};
 use tidelock_protocol::names::AppName;
 
-use crate::bundle::{self, blocks, inflated};
+use crate::bundle;
 use crate::publish::{Directory, Known};
 use held::Held;
+use open::Open;
 
 /// Longest bundle that is taken.
 const BUNDLE_BYTES: u64 = 16 << 30;
@@ -34,8 +34,6 @@ const FORGOTTEN: Duration = Duration::from_secs(7 * 86_400);
 /// A bundle on its way, and once it was read back.
 const GROWING: &str = "bundle";
 const SEALED: &str = "whole";
-/// A bundle's end: not a block, and taken like one, under the number after the last.
-const TAIL: u64 = 10;
 
 /// Why an upload is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -239,16 +237,21 @@ impl Uploads {
         Ok(Whole { tree: open.tree, bundle: open.sealed(), index: open.index })
     }
 
-    /// Forgets uploads that nobody went on with for a week, those of `kept` aside.
-    pub(super) fn sweep(&self, kept: &[Digest]) {
+    /// Forgets what is of no use: whole uploads of builds that are published, which somebody was killed while forgetting, and
+    /// those that nobody went on with for a week. Those of `kept` stay.
+    pub(super) fn sweep(&self, kept: &[Digest], known: &Known) {
         for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let digest = name.to_str().and_then(|name| name.parse::<Digest>().ok());
+            let Some(digest) = name.to_str().and_then(|name| name.parse::<Digest>().ok()) else { continue };
+            let place = entry.path();
+            let growing = fs::metadata(place.join(GROWING));
+            let is_over = growing.is_err() && known.names(&digest);
+            // Of one that was half forgotten, the directory alone has an age.
             let touched =
-                [GROWING, SEALED].into_iter().find_map(|name| fs::metadata(entry.path().join(name)).ok());
-            let touched = touched.and_then(|metadata| metadata.modified().ok());
+                growing.or_else(|_| fs::metadata(place.join(SEALED))).or_else(|_| fs::metadata(&place));
+            let touched = touched.and_then(|metadata| metadata.modified()).ok();
             let age = touched.and_then(|touched| touched.elapsed().ok()).unwrap_or_default();
-            if let Some(digest) = digest.filter(|digest| age > FORGOTTEN && !kept.contains(digest)) {
+            if !kept.contains(&digest) && (is_over || age > FORGOTTEN) {
                 self.forget(&digest);
             }
         }
@@ -296,102 +299,6 @@ impl Uploads {
             taken.insert(number);
         }
         Ok(taken)
-    }
-}
-
-/// An upload under way.
-struct Open {
-    place: PathBuf,
-    index: Vec<u8>,
-    tree: Digest,
-    blocks: Vec<Block>,
-}
-
-impl Open {
-    fn read(place: PathBuf, index: &[u8]) -> Result<Self, Error> {
-        if index.len() as u64 > INDEX_BYTES {
-            return Err(Error::Limit { what: "bytes of an index", limit: INDEX_BYTES });
-        }
-        let text = inflated(index)?;
-        let summary =
-            Contents::open(&text[..], &text[..]).and_then(Contents::finish).map_err(bundle::Error::Tree)?;
-        Ok(Self { place, index: index.to_vec(), tree: summary.tree, blocks: blocks(index)? })
-    }
-
-    /// Where the bundle lies once it is whole.
-    fn sealed(&self) -> PathBuf {
-        self.place.join(SEALED)
-    }
-
-    /// The bundle on its way, locked until it is dropped; none when it is whole, so that what was read back is what is
-    /// published.
-    fn growing(&self, lock: FlockOperation) -> Result<Option<File>, Error> {
-        if self.sealed().exists() {
-            return Ok(None);
-        }
-        let path = self.place.join(GROWING);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(failed("open", &path))?;
-        flock(&file, lock).map_err(|errno| failed("lock", &path)(errno.into()))?;
-        // Perhaps while the lock was waited for.
-        Ok((!self.sealed().exists()).then_some(file))
-    }
-
-    fn count(&self) -> u64 {
-        self.blocks.len() as u64
-    }
-
-    fn length(&self) -> u64 {
-        self.body_end() + TAIL
-    }
-
-    fn body_end(&self) -> u64 {
-        self.blocks.last().map_or(u64::try_from(BUNDLE_HEAD.len()).unwrap_or(0), |block| block.bytes.end)
-    }
-
-    fn block(&self, number: u64) -> Option<&Block> {
-        self.blocks.get(usize::try_from(number).ok()?)
-    }
-
-    fn range(&self, number: u64) -> Option<Range<u64>> {
-        match self.block(number) {
-            Some(block) => Some(block.bytes.clone()),
-            None => (number == self.count()).then(|| self.body_end()..self.length()),
-        }
-    }
-
-    /// Whether these are the bytes of that number. Whether the end is right is seen when all the rest is there.
-    fn fits(&self, number: u64, bytes: &[u8]) -> bool {
-        match self.block(number) {
-            Some(block) => Digest::of(bytes) == block.sha256,
-            None => bytes.iter().any(|byte| *byte != 0),
-        }
-    }
-
-    fn differs(&self, number: u64, what: String, bytes: &[u8]) -> Error {
-        let announced = self.block(number).map_or(Digest::from([0; 32]), |block| block.sha256);
-        Error::Digest { what, found: Digest::of(bytes), announced }
-    }
-
-    /// The numbers of which the file does not hold the bytes: what lies there is the truth, no record of it is kept.
-    fn lacking(&self, file: &File) -> Result<Vec<u64>, Error> {
-        let mut lacking = Vec::new();
-        let mut bytes = Vec::new();
-        for number in 0..=self.count() {
-            let Some(range) = self.range(number) else { continue };
-            bytes.resize(usize::try_from(range.end - range.start).unwrap_or(0), 0);
-            let read = file.read_exact_at(&mut bytes, range.start);
-            if read.is_err() || bytes.iter().all(|byte| *byte == 0) || !self.fits(number, &bytes) {
-                lacking.push(number);
-            }
-        }
-        Ok(lacking)
-    }
-
-    fn told(&self, numbers: Vec<u64>, held: Vec<u64>) -> Lacking {
-        let ranges = numbers.iter().filter_map(|number| self.range(*number));
-        let bytes = ranges.map(|range| range.end - range.start).sum();
-        Lacking { tree: self.tree, blocks: self.count(), bytes, numbers, held }
     }
 }
 
