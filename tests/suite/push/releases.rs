@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tidelock_tests::program::{find, run};
+use tidelock_tests::program::{find, run, until};
 
 use super::*;
 
@@ -139,4 +139,29 @@ fn a_push_that_was_killed_goes_on_where_it_ended_and_a_server_that_was_killed_lo
     assert!(!url.is_empty());
     stage.push("1.0", &files, &["--env", "staging"]).well();
     assert_eq!(stage.room.device().version("staging", "web"), "1.0");
+}
+
+#[test]
+fn a_commit_is_not_told_as_taken_while_a_signature_for_it_is_awaited() {
+    let stage = Stage::new("awaited").serving();
+    let key = stage.room.fleet.keys().join("owner/owner.pem");
+    let elsewhere = stage.room.scratch.join("owner.pem");
+    fs::rename(&key, &elsewhere).unwrap();
+    stage.room.fleet.write("apps/hello/tree/greeting.txt", "second\n");
+    let second = stage.room.fleet.commit("second").trim().to_owned();
+    let pending = stage.room.fleet.state().join("pending/prod.json");
+    until("it waits for the signature", || {
+        fs::read_to_string(&pending).is_ok_and(|text| text.contains(&second))
+    });
+    let url = format!("http://{}", stage.address);
+    let wait = |timeout| {
+        let more = ["wait", "--server", &url, "--env", "prod", "--commit", &second, "--timeout", timeout];
+        tool(&more, &stage.token)
+    };
+    // The turn that put it there has ended by then.
+    let ran = wait("3s");
+    assert_eq!(ran.code, 4, "{}", ran.said());
+    fs::rename(&elsewhere, &key).unwrap();
+    wait("120s").well();
+    assert_eq!(stage.room.device().desired("prod").source.commit, second);
 }
