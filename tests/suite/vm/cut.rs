@@ -42,6 +42,7 @@ fn cut(stage: &mut Stage, (what, command): (&str, &str), holds: impl Fn(&Stage))
 
 /// What a person does who finds a package half done, as apt and dpkg say.
 fn mends(stage: &Stage) {
+    // Not judged: what was half unpacked waits for the package, which the command after this one brings.
     let ran = stage.machine.run("dpkg --configure -a && apt-get --yes --fix-broken install");
     println!("  dpkg --configure -a && apt-get -f install: {}", ran.code);
 }
