@@ -22,7 +22,7 @@ use crate::io::fetch::Share;
 use crate::io::journal::{Journal, Running, Unreadable};
 use crate::io::launch::Launched;
 use crate::io::release::{self, Release, Terms};
-use crate::io::service::{self, Shown, Supervisor};
+use crate::io::service::{self, Shown, Supervisor, Transient};
 use crate::io::units::{self, Files};
 use crate::io::{activate, clock, disk, source};
 
@@ -143,7 +143,13 @@ fn app(
         memory.said.extend(not_launched(site, current));
         this_process(site)
     } else {
-        run(services, name, current, &units, running.run)
+        let hook =
+            |tree| releases.get(&tree).and_then(|one| one.as_ref().ok()).map(|one| &one.recipe.hooks.start);
+        match running.run {
+            // Ended by a person, or never begun.
+            Run::Starting { tree } if !goes_on(name, hook(tree)) => Run::Unclear,
+            recorded => run(services, name, current, &units, recorded),
+        }
     };
     let ended = ended(services, name).filter(|_| matches!(run, Run::Started { .. }));
     let source = |tree: &Digest| Some((*tree, source::read(&site.paths, name, tree)?));
@@ -216,6 +222,12 @@ fn run(services: &Services, app: &AppName, current: Option<Digest>, units: &Unit
         (Run::Stopped, Some(_), ..) => Run::Unclear,
         _ => recorded,
     }
+}
+
+/// Whether a start goes on that an agent began which is not there any more: its hook in the unit that it has, and a
+/// release without one by its units.
+fn goes_on(app: &AppName, hook: Option<&Option<recipe::Command>>) -> bool {
+    hook.is_some_and(|hook| hook.is_none() || service::is_there(&Transient::of_start(app.as_str())))
 }
 
 /// What of an app does not run though it starts with the device.

@@ -125,7 +125,8 @@ pub(super) fn toward(case: &Case<'_>, to: Option<&Setup>) -> Toward {
     let begun = match app.run {
         Run::Started { tree: running, .. } if Some(running) == tree && app.current == tree => None,
         Run::Started { tree: running, .. } if reloads(app, running, tree) => None,
-        Run::Started { tree: running, .. } => Some(running),
+        Run::Starting { tree: begun } if Some(begun) == tree && app.current == tree => None,
+        Run::Started { tree: running, .. } | Run::Starting { tree: running } => Some(running),
         Run::Unclear => app.current,
         Run::Stopped => None,
     };
@@ -138,6 +139,10 @@ pub(super) fn toward(case: &Case<'_>, to: Option<&Setup>) -> Toward {
         (Some(tree), _) if app.current != Some(tree) => Toward::Step(Step::Point { app: name, tree }),
         (tree, _) if app.units == Units::Other => Toward::Step(Step::Place { app: name, tree }),
         (None, _) => Toward::There(case.now.boot),
+        // It was counted when it was begun.
+        (Some(tree), Run::Starting { .. }) => {
+            Toward::Step(Step::Await { app: name, tree, timeout: timeout(app, tree) })
+        }
         (Some(tree), Run::Started { tree: running, at }) if running == tree => Toward::There(at),
         (Some(tree), Run::Started { .. }) => {
             Toward::Start(Step::Reload { app: name, tree, timeout: timeout(app, tree) })

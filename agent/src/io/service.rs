@@ -24,7 +24,8 @@ use super::{clock, notify};
 use crate::decide::model::Outcome;
 
 pub use systemd::{
-    Shown, Supervisor, begin, end as end_unit, forget, read_again, reload, show, start, stop, story,
+    Shown, Supervisor, await_start, begin, end as end_unit, forget, is_there, read_again, reload, show,
+    start, stop, story,
 };
 pub use transient::Transient;
 
@@ -74,7 +75,8 @@ pub struct Ended {
     pub output: String,
 }
 
-/// The agent was asked to end before the command did; the command's group was ended.
+/// The agent was asked to end before the command did. The command was ended, but for a start in a unit of its own: that
+/// goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stopped by a signal")]
 pub struct Stopped;
@@ -132,7 +134,7 @@ pub fn run(job: &Job<'_>, wake: &Wake) -> Result<Ended, Stopped> {
             return Ok(Ended::failed(tail.after(&what)));
         }
         if wake.wait(tail.output.as_ref().map(AsFd::as_fd), left.min(TICK)) == Woken::Stopped {
-            job.unit.iter().for_each(Transient::end);
+            job.unit.iter().filter(|_| job.rest == Rest::Ends).for_each(Transient::end);
             end(&mut child);
             return Err(Stopped);
         }

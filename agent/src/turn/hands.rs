@@ -89,6 +89,7 @@ impl Turn<'_> {
             // Whoever was tried need not be waited for any more.
             Step::Commit { app, .. } if is_itself(&app) => clock::alarm(None),
             Step::Start { app, tree, timeout } => self.start(&app, tree, timeout)?,
+            Step::Await { app, tree, timeout } => self.await_start(&app, tree, timeout)?,
             Step::Reload { app, tree, timeout } => self.reload(&app, tree, timeout)?,
             Step::Revive { app, tree, timeout } => self.revive(&app, tree, timeout)?,
             Step::Probe { app, tree, check, started, timeout, if_passed, if_failed } => {

@@ -46,7 +46,11 @@ impl Turn<'_> {
     }
 
     pub(super) fn stop(&mut self, app: &AppName, tree: &Digest, timeout: Duration) -> Result<(), Error> {
+        let begun = self.site.journal.running(app).run;
         self.begin(app)?;
+        if let Run::Starting { .. } = begun {
+            service::end_unit(&Transient::of_start(app.as_str()));
+        }
         if self.site.supervisor == Supervisor::Systemd {
             let units = units::all(&units::of(&units::found(&self.site.paths)?, app));
             let stopped = service::stop(&units, timeout, self.wake).map_err(|Stopped| Error::Stopped)?;
@@ -69,12 +73,45 @@ impl Turn<'_> {
     pub(super) fn start(&mut self, app: &AppName, tree: Digest, timeout: Duration) -> Result<(), Error> {
         self.begin(app)?;
         let settings = release::settings(&self.site.paths, app);
-        self.remember(app, |running| running.settings = Some(settings))?;
+        let goes_on = self.site.supervisor == Supervisor::Systemd;
+        self.remember(app, |running| {
+            running.settings = Some(settings);
+            if goes_on {
+                running.run = Run::Starting { tree };
+            }
+        })?;
         if let Ok(release) = Release::load(self.site.terms(), app, &tree) {
             release.make_data(self.lock)?;
         }
         let hook = |recipe: &recipe::Recipe| recipe.hooks.start.clone().map(Probe::Command);
-        let mut ended = self.run_command(app, &tree, Duration::ZERO, timeout, Rest::LivesOn, hook)?;
+        let ended = self.run_command(app, &tree, Duration::ZERO, timeout, Rest::LivesOn, hook)?;
+        self.start_on(app, tree, timeout, ended)
+    }
+
+    /// Waits for the start hook that goes on in its unit; whoever began it is not there any more.
+    pub(super) fn await_start(
+        &mut self,
+        app: &AppName,
+        tree: Digest,
+        timeout: Duration,
+    ) -> Result<(), Error> {
+        let release = Release::load(self.site.terms(), app, &tree);
+        let ended = match release.is_ok_and(|release| release.recipe.hooks.start.is_some()) {
+            true => Some(service::await_start(&Transient::of_start(app.as_str()), timeout, self.wake)),
+            false => None,
+        };
+        let ended = ended.transpose().map_err(|Stopped| Error::Stopped)?;
+        self.start_on(app, tree, timeout, ended)
+    }
+
+    /// What follows on the start hook, if there is one.
+    fn start_on(
+        &mut self,
+        app: &AppName,
+        tree: Digest,
+        timeout: Duration,
+        mut ended: Option<Ended>,
+    ) -> Result<(), Error> {
         if ended.as_ref().is_none_or(|ended| ended.outcome == Outcome::Passed) {
             ended = self.start_units(app, timeout)?;
         }

@@ -26,10 +26,14 @@ pub enum Act {
     Tried(Option<Tried>),
     /// A hook is about to run: from here until it returns nobody knows what runs.
     Unclear,
+    /// A start is about to be made that goes on without the agent.
+    Starting(Digest),
     /// The stop hook.
     Stop(Digest),
     /// The start hook.
     Start(Digest),
+    /// The rest of a start that was begun.
+    Await(Digest),
     /// What runs is told that it is this release now; it goes on with the settings that it was started with.
     Reload(Digest),
     /// What ended by itself is started again, beside what did not.
@@ -69,7 +73,8 @@ pub fn acts(step: &Step) -> Vec<Act> {
         Step::Unlink { .. } => disk(remove(Name::Link)),
         Step::Place { tree, .. } => [disk(place(*tree)), vec![Act::Tell]].concat(),
         Step::Stop { tree, .. } => vec![Act::Unclear, Act::Stop(*tree)],
-        Step::Start { tree, .. } => vec![Act::Unclear, Act::Start(*tree)],
+        Step::Start { tree, .. } => vec![Act::Starting(*tree), Act::Start(*tree)],
+        Step::Await { tree, .. } => vec![Act::Await(*tree)],
         Step::Reload { tree, .. } => vec![Act::Unclear, Act::Reload(*tree)],
         Step::Revive { tree, .. } => vec![Act::Revive(*tree)],
         Step::Launch { .. } => vec![Act::Launch],

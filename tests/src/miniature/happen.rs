@@ -200,6 +200,11 @@ impl World {
 
     fn something_ends(&self, state: &State, place: usize, agent: &Agent, add: &mut Adder<'_>) {
         let (name, one) = (&self.fleet.apps[place].0, &state.apps[place]);
+        if let Run::Starting { .. } = one.run {
+            add(format!("{name}: a person ends its start, or it was never made"), &|state| {
+                state.apps[place].run = Run::Unclear;
+            });
+        }
         let Run::Started { tree, .. } = one.run else { return };
         if state.ends == 0 || one.trial().is_some() || one.ended || one.linked() != Some(tree) {
             return;
@@ -424,12 +429,17 @@ impl World {
             Act::Note(settings) => one.settings.started = Some(settings.clone()),
             Act::Tried(tried) => one.settings.tried.clone_from(tried),
             Act::Unclear => one.run = Run::Unclear,
+            Act::Starting(tree) => {
+                one.settings.started = Some(one.settings.now.clone());
+                // Without a service manager nobody but the agent knows what it began.
+                one.run = if self.guard { Run::Starting { tree: *tree } } else { Run::Unclear };
+            }
             Act::Stop(_) => (one.run, one.ended) = (Run::Stopped, false),
             Act::Start(tree) => {
                 one.ended = false;
                 return self.start(one, place, *tree);
             }
-            Act::Reload(tree) => {
+            Act::Reload(tree) | Act::Await(tree) => {
                 let settings = one.settings.started.clone();
                 let survives = self.start(one, place, *tree);
                 one.settings.started = settings;

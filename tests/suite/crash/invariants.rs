@@ -134,6 +134,9 @@ pub fn of_step(world: &World, state: &State, step: &Step) -> Option<Broken> {
     let away = |tree| opened.is_some_and(|trial| trial.to.tree != tree);
     match step {
         Step::Start { tree, .. } => (one.linked() != Some(*tree) || one.run != Run::Stopped).then_some(ORDER),
+        Step::Await { tree, .. } => {
+            (one.linked() != Some(*tree) || one.run != Run::Starting { tree: *tree }).then_some(ORDER)
+        }
         Step::Point { tree, .. } if away(*tree) => Some(BACK_FIRST),
         Step::Unlink { .. } if opened.is_some() => Some(BACK_FIRST),
         Step::Unlink { .. } if trial.is_none() && one.orphan().is_none() => Some(ORPHANED),
@@ -188,7 +191,12 @@ fn of_commit(world: &World, state: &State, place: usize, committed: &[Committed]
         (Some(Want::Be(goal)), Some(newest)) => !goal.setup.is(&newest.setup),
         (want, _) => matches!(want, Some(Want::Gone { .. })),
     };
-    other.then_some(NEWER)
+    if other {
+        return Some(NEWER);
+    }
+    let newest = committed.first()?.setup.tree;
+    let runs = matches!(state.apps[place].run, Run::Started { tree, .. } if tree == newest);
+    (!runs).then_some(PASSED)
 }
 
 /// In a trial nothing is mended but the trees that the link may move to.

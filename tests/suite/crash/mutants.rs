@@ -447,6 +447,18 @@ fn running_mistaken() -> Vec<Bug> {
     let calm = Freedom { cuts: false, kills: 0, ..Freedom::POWER };
     vec![
         (
+            "a start that goes on is taken for one that has ended",
+            looks(|device| {
+                each(device, |app| {
+                    if let Run::Starting { tree } = app.run {
+                        app.run = Run::Started { tree, at: NOW.boot };
+                    }
+                })
+            }),
+            World::update(Behaviour::Good, true, Freedom { kills: 1, ..calm }),
+            must::PASSED,
+        ),
+        (
             "every release is reloaded",
             looks(|device| {
                 each(device, |app| {

@@ -120,20 +120,56 @@ fn a_blank_machine_has_its_first_release_after_three_commands_and_keeps_its_app_
 }
 
 #[test]
-fn an_upgrade_in_the_middle_of_a_hook_ends_no_trial_and_a_purged_machine_starts_its_app_and_joins_again() {
+fn an_upgrade_in_the_middle_of_a_hook_lets_it_go_on_and_a_purged_machine_starts_its_app_and_joins_again() {
     let stage = Stage::blank("package-hook");
     stage.joins();
-    let hook = "echo begun >>$TIDELOCK_DATA/hook; sleep 120; echo ended >>$TIDELOCK_DATA/hook";
-    stage.publish(2, Made { hook, timeout: 300, ..GOOD });
+    let data = "/var/lib/tidelock/apps/web/data";
+    let says_when = |ends: &str| {
+        format!(
+            "echo begun >>{data}/hook; until test -e {data}/go; do sleep 1; done; echo ended >>{data}/hook; {ends}"
+        )
+    };
+    stage.publish(2, Made { hook: &says_when("true"), timeout: 900, ..GOOD });
     stage.poke();
-    let said = "/var/lib/tidelock/apps/web/data/hook";
-    stage.machine.until("the hook runs", &format!("grep begun {said}"));
+    stage.machine.until("the hook runs", &format!("grep begun {data}/hook"));
     stage.changes_to(VERSIONS[1], &stage.upgrade());
-    println!("{}", stage.says(&format!("cat {said}; tidelock why web")));
+    let why = stage.says("tidelock why web");
+    assert!(why.contains("(start 1)"), "still the same start: {why}");
+    stage.says(&format!("touch {data}/go"));
     stage.becomes("Synced Healthy");
     stage.runs(2, "Synced Healthy");
-    // The new agent runs it again, as after any crash.
-    assert_eq!(stage.says(&format!("cat {said}")), "begun\nbegun\nended\n");
+    assert_eq!(
+        stage.says(&format!("cat {data}/hook")),
+        "begun\nended\n",
+        "it went on, and was not begun again"
+    );
+
+    // One that fails after the agent died that began it.
+    stage.says(&format!("rm {data}/go {data}/hook"));
+    stage.publish(3, Made { hook: &says_when("exit 7"), timeout: 900, ..GOOD });
+    stage.poke();
+    stage.machine.until("the hook runs", &format!("grep begun {data}/hook"));
+    let agent = stage.process("tidelock.service");
+    stage.says("systemctl kill --kill-whom=main --signal=KILL tidelock.service");
+    let another = format!(
+        "test \"$(systemctl show --property=MainPID --value tidelock.service)\" -gt {}",
+        agent.trim()
+    );
+    stage.machine.until("another agent", &another);
+    stage.says(&format!("touch {data}/go"));
+    stage.becomes("OutOfSync Healthy");
+    stage.runs(2, "OutOfSync Healthy");
+    assert_eq!(
+        stage.says(&format!("cat {data}/hook")),
+        "begun\nended\nbegun\nended\n",
+        "its hook, and that of 2"
+    );
+    let why = stage.says("tidelock why web");
+    assert!(why.contains("status=7"), "{why}");
+    stage.publish(4, GOOD);
+    stage.poke();
+    stage.comes_to(4);
+    stage.becomes("Synced Healthy");
 
     stage.fleet.want(&["web", "files"]);
     stage.put("files", &[("release.toml", "format = 1\n"), ("note", "nothing that runs\n")]);
@@ -144,7 +180,7 @@ fn an_upgrade_in_the_middle_of_a_hook_ends_no_trial_and_a_purged_machine_starts_
     stage.says(&stage.page(PURGE));
     stage.is_left_alone(&app);
     stage.machine.reboot();
-    stage.comes_to(2);
+    stage.comes_to(4);
     let app = stage.process(SERVICE);
     stage.says(&stage.page(INSTALL));
     stage.says(&stage.page(JOIN));

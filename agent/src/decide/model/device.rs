@@ -245,7 +245,7 @@ pub enum Units {
 }
 
 /// What runs of an app. The hands keep it for the time of one boot (no fsync needed: a power cut stops everything):
-/// `Unclear` before a hook, `Stopped` or `Started` after it.
+/// `Unclear` or `Starting` before a hook, `Stopped` or `Started` after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Run {
@@ -254,6 +254,11 @@ pub enum Run {
     Stopped,
     /// A hook was begun and did not return.
     Unclear,
+    /// A start was begun under a service manager, where it goes on without the agent that began it.
+    Starting {
+        /// Of which tree.
+        tree: Digest,
+    },
     /// The start hook succeeded.
     Started {
         /// Of which tree.

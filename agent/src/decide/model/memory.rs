@@ -48,6 +48,7 @@ impl Memory {
         | Step::Back { .. }
         | Step::Revive { .. }
         | Step::Start { .. }
+        | Step::Await { .. }
         | Step::Reload { .. }
         | Step::Stop { .. } = step
         {

@@ -108,6 +108,15 @@ pub enum Step {
         /// How long the hook may take; then its process group is ended.
         timeout: Duration,
     },
+    /// Wait for the end of a start of `tree` that another process of the agent began, and do the rest of it.
+    Await {
+        /// Of which app.
+        app: AppName,
+        /// The release.
+        tree: Digest,
+        /// How long the hook may take, since it began.
+        timeout: Duration,
+    },
     /// Let the units of `tree`, which the link names and which took the place of others just like them, read their files
     /// again.
     Reload {
@@ -314,6 +323,7 @@ impl Step {
             | Self::Place { app, .. }
             | Self::Count { app, .. }
             | Self::Start { app, .. }
+            | Self::Await { app, .. }
             | Self::Reload { app, .. }
             | Self::Revive { app, .. }
             | Self::Note { app, .. }

@@ -31,6 +31,7 @@ impl fmt::Display for Step {
             Self::Place { app, tree: None } => write!(f, "{app}: remove the units"),
             Self::Count { app, trial } => write!(f, "{app}: count start {} of {}", trial.starts, trial.to),
             Self::Start { app, tree, .. } => write!(f, "{app}: start tree {}", tree.short()),
+            Self::Await { app, tree, .. } => write!(f, "{app}: wait for the start of tree {}", tree.short()),
             Self::Reload { app, tree, .. } => write!(f, "{app}: reload into tree {}", tree.short()),
             Self::Revive { app, tree, .. } => write!(f, "{app}: start what ended of tree {}", tree.short()),
             Self::Note { app, .. } => write!(f, "{app}: note the device's settings"),

@@ -105,6 +105,21 @@ fn a_start_is_counted_and_then_made_until_all_were_used() {
 }
 
 #[test]
+fn a_start_that_goes_on_is_waited_for_and_not_counted_again() {
+    let mut device = trying();
+    app(&mut device).run = Run::Starting { tree: tree("b") };
+    let awaited = Step::Await { app: web(), tree: tree("b"), timeout: Duration::from_secs(30) };
+    assert_eq!(ask(&device, be("b")).0, awaited);
+    app(&mut device).trial.as_mut().unwrap().starts = STARTS;
+    assert_eq!(ask(&device, be("b")).0, awaited, "the last one as well");
+    // One that leads elsewhere is stopped.
+    app(&mut device).current = Some(tree("a"));
+    assert!(matches!(ask(&device, be("b")).0, Step::Stop { tree: stopped, .. } if stopped == tree("b")));
+    app(&mut device).run = Run::Starting { tree: tree("a") };
+    assert!(matches!(ask(&device, be("b")).0, Step::Stop { tree: stopped, .. } if stopped == tree("a")));
+}
+
+#[test]
 fn what_runs_elsewhere_is_stopped_and_then_the_link_is_led() {
     let mut device = trying();
     let one = app(&mut device);

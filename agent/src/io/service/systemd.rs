@@ -15,7 +15,7 @@ use super::{Ended, Job, Rest, Stopped, run};
 use crate::decide::model::Outcome;
 use crate::io::clock;
 use crate::io::user;
-use crate::io::wake::Wake;
+use crate::io::wake::{Wake, Woken};
 
 /// Who starts apps on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ const START_LIMIT: &str = "start-limit-hit";
 const RELOAD: [&str; 1] = ["daemon-reload"];
 /// How long systemd may take for what takes it no time.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How often it is asked how far a start is.
+const AGAIN: Duration = Duration::from_millis(500);
 
 impl Supervisor {
     /// systemd where it runs this machine and obeys the agent, and the agent works on the machine itself. Whoever asks
@@ -169,10 +171,52 @@ pub fn begin(unit: &str) -> io::Result<()> {
 /// Ends the transient `unit` with everything that runs in it, if there is one, and forgets how it ended.
 pub fn end(unit: &str) {
     // To ask for what is not there costs an app time in which it does not run.
-    if Path::new(TRANSIENT).join(unit).exists() {
+    if is_there(unit) {
         // There is no other way on, and whoever has ended meanwhile is no error.
         let _ = quietly(&["stop", "--", unit]);
         forget(&BTreeSet::from([unit.to_owned()]));
+    }
+}
+
+/// Whether there is a transient `unit`: it runs, or nobody has forgotten yet how it ended.
+pub fn is_there(unit: &str) -> bool {
+    Path::new(TRANSIENT).join(unit).exists()
+}
+
+/// Waits until what `unit` has to do before it is up is done; what takes longer than `timeout`, since it began, is ended.
+///
+/// # Errors
+/// The agent was asked to end; the unit goes on.
+pub fn await_start(unit: &str, timeout: Duration, wake: &Wake) -> Result<Ended, Stopped> {
+    let units = BTreeSet::from([unit.to_owned()]);
+    let mut deadline = clock::since_boot() + timeout;
+    loop {
+        // One that cannot be asked now is asked again.
+        let shown = show(&units).ok().and_then(|all| all.into_values().next());
+        if let Some(shown) = shown {
+            if shown.is_up() {
+                return Ok(Ended { outcome: Outcome::Passed, output: String::new() });
+            }
+            if !shown.is_busy() {
+                return telling(
+                    Ended::failed(format!("{unit} is {} ({})", shown.active, shown.result)),
+                    &units,
+                );
+            }
+            if !shown.begun.is_zero() {
+                deadline = shown.begun + timeout;
+            }
+        }
+        let left = deadline.saturating_sub(clock::since_boot());
+        if left.is_zero() {
+            let what = format!("did not end within {} s and was ended", timeout.as_secs());
+            let ended = telling(Ended::failed(what), &units);
+            end(unit);
+            return ended;
+        }
+        if wake.wait(None, left.min(AGAIN)) == Woken::Stopped {
+            return Err(Stopped);
+        }
     }
 }
 
