@@ -2,18 +2,20 @@
 
 use std::fs;
 
+use tidelock_tests::scratch::Scratch;
+use tidelock_tests::served::Served;
+
 use super::page::{BY_HAND, DRY, GUARD, JOIN, OFFLINE, ONE_LINE, RUN, UNINSTALL, UNINSTALL_ALL};
 use super::stage::{SERVICE, Stage};
 use crate::packages::installer::{ARCHIVE, Release, SIGNED};
 use crate::packages::rig::{VERSIONS, packages};
 
-/// A release as it is served, the script with its own address and key in it as `cross/package` writes them.
-fn release() -> Release {
+/// A release, the script with this address and its key in it as `cross/package` writes them.
+fn release(url: &str) -> Release {
     let release = Release::new("vm-script-release");
-    let url = release.url.replace("127.0.0.1", "10.0.2.2");
     let script = fs::read_to_string(packages().join(VERSIONS[0]).join("install.sh")).unwrap();
     assert!(script.contains("@URL@") && script.contains("@KEY@"));
-    fs::write(release.out("install.sh"), script.replace("@URL@", &url).replace("@KEY@", &release.key))
+    fs::write(release.out("install.sh"), script.replace("@URL@", url).replace("@KEY@", &release.key))
         .unwrap();
     release
 }
@@ -21,14 +23,20 @@ fn release() -> Release {
 #[test]
 fn the_one_line_joins_a_machine_and_the_script_upgrades_and_takes_away_while_the_app_runs_on() {
     let stage = Stage::blank("script");
-    let release = release();
+    // Over https, by an authority that the machine trusts as it does those of the world.
+    let room = Scratch::new("vm-script-served");
+    let served = Served::start(room.path(), Some(&stage.authority.server("releases"))).unwrap();
+    let url = format!("https://10.0.2.2:{}", served.address().port());
+    let release = release(&url);
+    for file in ["install.sh"].into_iter().chain(SIGNED) {
+        fs::copy(release.out(file), room.join(file)).unwrap();
+    }
     let program = packages().join(VERSIONS[0]).join("tidelock-x86_64");
     let files = [release.out("install.sh"), program].into_iter().chain(SIGNED.map(|name| release.out(name)));
     let files: Vec<_> = files.collect();
     stage.hand_over(files.iter().map(|path| &**path));
 
-    let served = release.url.replace("127.0.0.1", "10.0.2.2");
-    let line = stage.page(ONE_LINE).replace("https://releases.example.org/tidelock", &served);
+    let line = stage.page(ONE_LINE).replace("https://releases.example.org/tidelock", &url);
     let said = stage.says(&line);
     assert!(said.contains(&format!("{ARCHIVE} is signed")), "{said}");
     for unit in ["tidelock.service", "tidelock-guard.service", "tidelock-firstboot.service"] {
