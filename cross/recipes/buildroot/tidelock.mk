@@ -3,8 +3,10 @@
 # tidelock
 #
 ################################################################################
+
 # Buildroot: package/tidelock/tidelock.mk; tidelock.hash beside it names the hash of the archive, from SHA256SUMS.
-# Checked: read by GNU make with Buildroot's macros stubbed. Not checked: a build by Buildroot's tree.
+# Checked by tests/suite/packages/recipes.rs: the file for each processor, what is installed for each init system, and the
+# script for BusyBox's init and sysvinit at work. Checked once by hand: see Config.in.
 
 TIDELOCK_VERSION = 0.1.0
 TIDELOCK_SITE = https://releases.example.org/tidelock
@@ -19,7 +21,7 @@ else ifeq ($(BR2_i386),y)
 TIDELOCK_TARGET = i686
 else ifeq ($(BR2_RISCV_64),y)
 TIDELOCK_TARGET = riscv64
-else ifeq ($(BR2_ARM_CPU_ARMV7A)$(BR2_ARM_CPU_HAS_VFPV3),yy)
+else ifeq ($(filter y,$(BR2_ARM_CPU_ARMV7A) $(BR2_ARM_CPU_ARMV8A))$(BR2_ARM_CPU_HAS_VFPV3),yy)
 TIDELOCK_TARGET = armv7
 else
 TIDELOCK_TARGET = armv6
@@ -40,6 +42,17 @@ endef
 
 define TIDELOCK_INSTALL_INIT_OPENRC
 	$(INSTALL) -D -m 0755 $(@D)/openrc $(TARGET_DIR)/etc/init.d/tidelock
+	mkdir -p $(TARGET_DIR)/etc/runlevels/default
+	ln -sf /etc/init.d/tidelock $(TARGET_DIR)/etc/runlevels/default/tidelock
+endef
+
+define TIDELOCK_INSTALL_INIT_SYSV
+	$(INSTALL) -D -m 0755 $(TIDELOCK_PKGDIR)/S95tidelock $(TARGET_DIR)/etc/init.d/S95tidelock
+endef
+
+# Who may read what the agent says of itself.
+define TIDELOCK_USERS
+	- - tidelock -1 - - - - tidelock
 endef
 
 $(eval $(generic-package))

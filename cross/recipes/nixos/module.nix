@@ -1,5 +1,7 @@
 # NixOS: imports = [ ./module.nix ]; services.tidelock = { enable = true; url = …; environment = …; root = ./root.json; };
-# Checked: nix-instantiate --parse. Not checked: an evaluation in nixpkgs, a boot.
+# Checked by tests/suite/packages/recipes.rs: evaluated by Nix with nixpkgs' functions stubbed, against the unit of systemd/.
+# Checked once by hand: by the module system of nixpkgs' own lib (June 2026), its types included, into options that took
+# anything. Not checked: an evaluation with the rest of nixpkgs, a build, a boot.
 # Apps with units of their own are not for NixOS, whose /etc/systemd/system is not to be written: hooks start them.
 { config, lib, pkgs, ... }:
 

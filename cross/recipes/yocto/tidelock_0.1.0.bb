@@ -1,4 +1,6 @@
-# Yocto, in a layer's recipes-support/tidelock/. Checked: nothing but by reading; bitbake was not to be had.
+# Yocto, in a layer's recipes-support/tidelock/. Checked once by hand, with bitbake 2.19 and OpenEmbedded-Core of August 2026,
+# for qemux86-64 with systemd: parsed, fetched, unpacked, installed, packaged; do_package_qa had no remark on it but on the
+# owner of files, for pseudo was not to be had. Not checked: an image, a boot, releases before 5.1 (which have no UNPACKDIR).
 SUMMARY = "Pull agent for fleets of small Linux devices"
 LICENSE = "Apache-2.0"
 LIC_FILES_CHKSUM = "file://LICENSE;md5=@MD5-OF-LICENSE@"
@@ -13,9 +15,17 @@ TIDELOCK_TARGET:riscv64 = "riscv64"
 
 SRC_URI = "https://releases.example.org/tidelock/tidelock-${TIDELOCK_TARGET}.tar.gz"
 SRC_URI[sha256sum] = "@SHA256@"
-S = "${WORKDIR}/tidelock"
+S = "${UNPACKDIR}/tidelock"
+
+python () {
+    if not d.getVar('TIDELOCK_TARGET'):
+        raise bb.parse.SkipRecipe('there is no file of it for %s' % d.getVar('TUNE_PKGARCH'))
+}
 
 inherit systemd
+
+# Nothing is compiled.
+INHIBIT_DEFAULT_DEPS = "1"
 
 SYSTEMD_SERVICE:${PN} = "tidelock.service tidelock-guard.service tidelock-firstboot.service"
 RRECOMMENDS:${PN} = "ca-certificates"

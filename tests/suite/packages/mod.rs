@@ -4,6 +4,7 @@
 //! Nothing boots here: what systemd does with them is the virtual machine's.
 
 pub(crate) mod installer;
+mod recipes;
 pub(crate) mod rig;
 
 use rig::{Root, VERSIONS, files, packages, told};
@@ -53,7 +54,7 @@ fn packages_hold_a_program_its_manual_completions_and_units_and_no_file_that_an_
     let files = files();
     assert_eq!(files.len(), 4, "two packages in two versions");
     for file in files {
-        let server = file.to_str().unwrap().contains("server");
+        let server = file.file_name().unwrap().to_str().unwrap().contains("server");
         let name = if server { "tidelock-server" } else { "tidelock" };
         let contents = told(&file, "--contents");
         let units: &[&str] =

@@ -27,7 +27,8 @@ mount -t proc proc "$2/root/proc"
 for place in run tmp; do mount -t tmpfs "$place" "$2/root/$place"; done
 mkdir "$2/root/tmp/packages" && mount --bind "$3" "$2/root/tmp/packages"
 touch "$2/ready"
-exec chroot "$2/root" sleep 800
+# A first process that takes leave of the dead, as any system has.
+exec chroot "$2/root" sh -c 'sleep 800 & wait'
 "#;
 
 /// A clean system, entered; gone on drop.
@@ -75,6 +76,11 @@ impl Root {
     /// The same, and it must end well; what it printed.
     pub(crate) fn says(&self, command: &str) -> String {
         self.run(command).well().stdout
+    }
+
+    /// Where something of it is for this machine.
+    pub(crate) fn inside(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.inside))
     }
 
     /// Installs one version of a package by apt.
@@ -174,7 +180,7 @@ pub(crate) fn packages() -> PathBuf {
     MADE.get_or_init(make).clone()
 }
 
-fn kept() -> PathBuf {
+pub(crate) fn kept() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     // The program lies in `debug/deps` of it.
     let target = own.ancestors().nth(3).unwrap();
