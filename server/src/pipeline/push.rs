@@ -300,7 +300,10 @@ fn moved(
             "refused" => return Err(Error::Refused(push.reason)),
             _ => reason = if push.reason.is_empty() { reason } else { push.reason },
         }
-        pause.rest(|| format!("{name} was not moved in time; it waits: {reason}"))?;
+        pause.rest(|| match reason.as_str() {
+            "" => format!("{name} was not moved in time: the server has not come to it yet"),
+            reason => format!("{name} was not moved in time; it waits: {reason}"),
+        })?;
     }
 }
 
