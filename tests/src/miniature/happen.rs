@@ -432,7 +432,11 @@ impl World {
             Act::Starting(tree) => {
                 one.settings.started = Some(one.settings.now.clone());
                 // Without a service manager nobody but the agent knows what it began.
-                one.run = if self.guard { Run::Starting { tree: *tree } } else { Run::Unclear };
+                one.run = Run::Unclear;
+                if self.guard {
+                    one.counts_start(*tree);
+                    one.run = Run::Starting { tree: *tree };
+                }
             }
             Act::Stop(_) => (one.run, one.ended) = (Run::Stopped, false),
             Act::Start(tree) => {
@@ -503,15 +507,15 @@ impl World {
     fn start(&self, one: &mut One, place: usize, tree: Digest) -> bool {
         one.settings.started = Some(one.settings.now.clone());
         one.foreign |= self.guard && self.itself() != Some(place) && one.known != units(Some(tree));
-        let newest = one.committed().into_iter().next();
-        let passed = |trial: &Trial| {
-            newest.is_some_and(|newest| newest.serial == trial.serial && newest.setup.is(&trial.to))
-        };
-        if one.trial().is_some_and(|trial| trial.to.tree == tree && !passed(&trial)) {
-            one.started += 1;
+        let goes_on = matches!(one.run, Run::Starting { .. });
+        if !goes_on {
+            one.counts_start(tree);
         }
         match self.behaviour(place, &tree) {
             Some(Behaviour::StartFails) => {
+                if goes_on {
+                    one.run = Run::Unclear;
+                }
                 one.memory.said.insert(Recipe::START.into(), said(false, 0));
             }
             Some(Behaviour::Panics) => {
@@ -541,6 +545,17 @@ pub fn pin(tree: Digest, until: Until) -> Pin {
 }
 
 impl One {
+    /// A start of what is tried is one more that its record must know of.
+    fn counts_start(&mut self, tree: Digest) {
+        let newest = self.committed().into_iter().next();
+        let passed = |trial: &Trial| {
+            newest.is_some_and(|newest| newest.serial == trial.serial && newest.setup.is(&trial.to))
+        };
+        if self.trial().is_some_and(|trial| trial.to.tree == tree && !passed(&trial)) {
+            self.started += 1;
+        }
+    }
+
     /// Something writes into a tree, and so into every other one that has the inode.
     pub fn ruin(&mut self, tree: &Digest) {
         self.ruined.extend(self.inodes.get(tree));
