@@ -40,8 +40,11 @@ fn release(stage: &Stage, program: &[u8], mode: u32) {
     stage.fleet.publish().well();
 }
 
-/// Waits until what `why` says of the agent matches, and it is `home` again.
+/// Waits until what `why` says of the agent matches, with `NEW` for the release that is wanted, and it is `home` again.
 fn goes_back(stage: &Stage, home: &str, said: &str) {
+    let tree = stage.fleet.git(&["rev-parse", "HEAD:apps/tidelock/tree"]);
+    // What is said of the one before it still stands there.
+    let said = &said.replace("NEW", &format!("git-{}", &tree[..12]));
     stage.poke();
     let asked = format!("tidelock why tidelock | grep -E '{said}' && [ \"$({LIVE})\" = {home} ]");
     stage.machine.until(said, &asked);
@@ -75,11 +78,11 @@ fn the_agent_becomes_the_next_one_in_its_process_and_a_hanging_one_is_started_ag
     let runs = stage.machine.run(runs).well().stdout;
     assert_eq!(runs.trim(), format!("/var/lib/tidelock/apps/tidelock/releases/{home}/tree/bin/tidelock"));
     release(&stage, format!("{GOOD}# not executable\n").as_bytes(), 0o644);
-    goes_back(&stage, &home, "refused: .*Permission denied");
+    goes_back(&stage, &home, "refused: NEW .*Permission denied");
     let mut other = fs::read("/bin/true").unwrap();
     other[18] ^= 0x55;
     release(&stage, &other, 0o755);
-    goes_back(&stage, &home, "refused: .*no program of this processor");
+    goes_back(&stage, &home, "refused: NEW .*no program of this processor");
     assert_eq!(process(&stage), before, "nothing had to start it");
     stage.machine.run("systemctl kill --kill-whom=main --signal=STOP tidelock.service").well();
     let again = "systemctl show --property=NRestarts tidelock.service | grep 1 && tidelock status && systemctl is-active tidelock.service";
@@ -98,11 +101,11 @@ fn an_agent_that_ends_or_hangs_or_never_polls_is_left_and_the_one_before_goes_on
     let stage = stage("itself-bad", &agent);
     let home = live(&stage);
     release(&stage, b"#!/bin/sh\necho no agent >&2\nexit 1\n", 0o755);
-    goes_back(&stage, &home, "no verdict .* try 1");
+    goes_back(&stage, &home, "no verdict .* try 1: NEW ");
     release(&stage, b"#!/bin/sh\nexec sleep 98763\n", 0o755);
-    goes_back(&stage, &home, "no verdict .* try 1");
+    goes_back(&stage, &home, "no verdict .* try 1: NEW ");
     release(&stage, &asking_elsewhere(agent), 0o755);
-    goes_back(&stage, &home, "refused: .*check poll failed");
+    goes_back(&stage, &home, "refused: NEW .*check poll failed");
     // It reads all that the others wrote, and goes on from there.
     release(&stage, GOOD.as_bytes(), 0o755);
     stage.poke();

@@ -2,8 +2,8 @@
 
 use std::fs;
 
+use tidelock_tests::nginx::Config;
 use tidelock_tests::scratch::Scratch;
-use tidelock_tests::served::Served;
 
 use super::page::{BY_HAND, DRY, GUARD, JOIN, OFFLINE, ONE_LINE, RUN, UNINSTALL, UNINSTALL_ALL};
 use super::stage::{SERVICE, Stage};
@@ -25,7 +25,7 @@ fn the_one_line_joins_a_machine_and_the_script_upgrades_and_takes_away_while_the
     let stage = Stage::blank("script");
     // Over https, by an authority that the machine trusts as it does those of the world.
     let room = Scratch::new("vm-script-served");
-    let served = Served::start(room.path(), Some(&stage.authority.server("releases"))).unwrap();
+    let served = Config::files(room.path()).tls(stage.authority.server("releases")).start();
     let url = format!("https://10.0.2.2:{}", served.address().port());
     let release = release(&url);
     for file in ["install.sh"].into_iter().chain(SIGNED) {
