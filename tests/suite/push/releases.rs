@@ -165,3 +165,26 @@ fn a_commit_is_not_told_as_taken_while_a_signature_for_it_is_awaited() {
     wait("120s").well();
     assert_eq!(stage.room.device().desired("prod").source.commit, second);
 }
+
+#[test]
+fn what_is_left_of_an_upload_that_is_published_goes_with_the_next_turn_and_what_is_being_filled_stays() {
+    let stage = Stage::new("leftover").serving();
+    stage.push("1.0", &stage.build("one", "hello"), &["--env", "staging"]).well();
+    let uploads = stage.room.fleet.state().join("uploads");
+    let index = |name: &str| name.ends_with(".app.web.1.0.any.index").then(|| name[..64].to_owned());
+    let targets = fs::read_dir(stage.room.fleet.out().join("targets")).unwrap();
+    let published = targets.flatten().find_map(|entry| index(entry.file_name().to_str()?)).unwrap();
+    // As a server leaves it that is killed while it removes it: the index alone.
+    fs::create_dir(uploads.join(&published)).unwrap();
+    fs::write(uploads.join(&published).join("index"), "x").unwrap();
+    let other = uploads.join("0".repeat(64));
+    fs::create_dir(&other).unwrap();
+    stage.push("1.1", &stage.build("two", "two"), &["--env", "staging"]).well();
+    until("it is gone", || !uploads.join(&published).exists());
+    assert!(other.exists(), "nobody knows it");
+    // The same name again, and somebody is at work on it.
+    fs::create_dir(uploads.join(&published)).unwrap();
+    fs::write(uploads.join(&published).join("bundle"), "x").unwrap();
+    stage.push("1.2", &stage.build("three", "three"), &["--env", "staging"]).well();
+    assert!(uploads.join(&published).exists(), "it is being filled");
+}
